@@ -1,0 +1,74 @@
+"""Train, measure and explain implicit models: networks whose output is z* = G(z*, x).
+
+The public names below are stable. They are imported when first used: `import lit_implicit` alone
+costs nothing, and the layer (`Equilibrium` and what it needs) costs torch alone.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lit_implicit.adjoints import AbstractAdjoint, Implicit, JacobianFree, Unrolled
+    from lit_implicit.callbacks import IterationBudget
+    from lit_implicit.equilibrium import Equilibrium
+    from lit_implicit.layout import AbstractLayout, Dense, Ragged
+    from lit_implicit.loading import load
+    from lit_implicit.module import ExplicitLightningModule, ImplicitLightningModule
+    from lit_implicit.objective import AbstractObjective, Mode, Perturbed
+    from lit_implicit.operator import AbstractOperator, FixedPointMap
+    from lit_implicit.solvers import AbstractSolver, Anderson, Picard, Solution, Status
+    from lit_implicit.task import TaskSpec
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "adjoints": ("AbstractAdjoint", "Implicit", "JacobianFree", "Unrolled"),
+    "callbacks": ("IterationBudget",),
+    "equilibrium": ("Equilibrium",),
+    "layout": ("AbstractLayout", "Dense", "Ragged"),
+    "loading": ("load",),
+    "module": ("ExplicitLightningModule", "ImplicitLightningModule"),
+    "objective": ("AbstractObjective", "Mode", "Perturbed"),
+    "operator": ("AbstractOperator", "FixedPointMap"),
+    "solvers": ("AbstractSolver", "Anderson", "Picard", "Solution", "Status"),
+    "task": ("TaskSpec",),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AbstractAdjoint",
+    "AbstractLayout",
+    "AbstractObjective",
+    "AbstractOperator",
+    "AbstractSolver",
+    "Anderson",
+    "Dense",
+    "Equilibrium",
+    "ExplicitLightningModule",
+    "FixedPointMap",
+    "Implicit",
+    "ImplicitLightningModule",
+    "IterationBudget",
+    "JacobianFree",
+    "Mode",
+    "Perturbed",
+    "Picard",
+    "Ragged",
+    "Solution",
+    "Status",
+    "TaskSpec",
+    "Unrolled",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'lit_implicit' has no attribute {name!r}")
+    value = getattr(import_module(f"lit_implicit.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,71 @@
+"""Backpropagation through the iterations themselves."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from lit_implicit.adjoints.base import AbstractAdjoint
+from lit_implicit.layout import Real
+from lit_implicit.operator import AbstractMap
+from lit_implicit.solvers import AbstractSolver, Solution, Status, relative_residual
+
+
+@dataclass(frozen=True)
+class Unrolled(AbstractAdjoint):
+    """Take exactly the solver's `max_iter` steps, without a tolerance, and differentiate them.
+
+    Memory grows with the number of differentiated steps. Derivatives of any order are right. The
+    solver's tolerances only label the result: CONVERGED where the last residual meets them.
+
+    Args:
+        last: How many steps at the end are differentiated; None means all (backpropagation through
+            time), fewer is its truncation.
+
+    Raises:
+        ValueError: If `last` is below 1.
+    """
+
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.last is not None and self.last < 1:
+            raise ValueError(
+                f"`Unrolled.last` must be at least 1, got {self.last}. None differentiates all."
+            )
+
+    def solve(self, g: AbstractMap, z0: Real, solver: AbstractSolver) -> Solution:
+        solution = self._unroll(g, z0, solver)
+        failed = solution.failed
+        if not failed.any():
+            return solution
+        # A sample that failed must not enter the graph: unroll the sound ones again, alone, and
+        # let the solver find the best finite iterate of the others.
+        layout = g.layout
+        best = solver.solve(g.select(failed), layout.select(z0, failed))
+        z = layout.put(solution.z.detach(), failed, best.z)
+        ratio = solution.relative_residual.index_put((failed,), best.relative_residual)
+        if not failed.all():
+            sound = self._unroll(g.select(~failed), layout.select(z0, ~failed), solver)
+            z = layout.put(z, ~failed, sound.z)
+        return replace(solution, z=z, relative_residual=ratio)
+
+    def _unroll(self, g: AbstractMap, z0: Real, solver: AbstractSolver) -> Solution:
+        layout, max_iter = g.layout, solver.max_iter
+        tracked = torch.is_grad_enabled()
+        first = 0 if self.last is None else max_iter - self.last
+        stepper = solver.stepper(layout)
+        z = previous = gz = z0
+        for t in range(max_iter):
+            with torch.set_grad_enabled(tracked and t >= first):
+                previous, gz = z, g(z)
+                z = stepper.step(previous, gz)
+
+        with torch.no_grad():
+            residual_norm, g_norm = layout.norm(gz - previous), layout.norm(gz)
+            converged = residual_norm <= solver.rtol * g_norm + solver.atol
+            finite = (layout.norm(z) + g_norm + residual_norm).isfinite()
+            n_iter = torch.full((layout.n,), max_iter, device=z.device)
+            status = torch.where(converged, Status.CONVERGED, Status.MAX_ITER)
+            status = torch.where(finite, status, Status.NONFINITE)
+        ratio = relative_residual(residual_norm, g_norm)
+        return Solution(z, n_iter, n_iter.clone(), ratio, status)

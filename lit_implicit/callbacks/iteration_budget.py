@@ -1,0 +1,83 @@
+"""How many iterations each training step may take: fixed, or drawn anew."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lit_implicit.errors import ConfigError
+from lit_implicit.module import ImplicitLightningModule
+
+
+class IterationBudget(Callback):
+    """Set the solver's budget at each training step.
+
+    Models trained at one depth are often good at that depth only; a budget that varies asks for an
+    answer that stays good. Every draw is a function of `(seed, global step)`: equal on all ranks
+    and after a resume.
+
+    Args:
+        distribution: `fixed` (always `max_iter`), `uniform` (on min_iter..max_iter) or
+            `lognormal_poisson` (1 + Poisson(rate), rate log-normal with mean `mean - 1`).
+        max_iter: Largest budget.
+        min_iter: Smallest budget.
+        mean: Mean of the log-normal Poisson law, before it is cut to min_iter..max_iter.
+        sigma: Standard deviation of the rate's logarithm.
+        seed: Seed of the draws.
+
+    Raises:
+        ConfigError: If not 1 <= min_iter <= max_iter, or if the law lacks a mean above 1.
+
+    References:
+        Geiping et al. (2025), arXiv:2502.05171, section 3.3, for the log-normal Poisson law.
+    """
+
+    def __init__(
+        self,
+        distribution: Literal["fixed", "uniform", "lognormal_poisson"] = "uniform",
+        max_iter: int = 50,
+        min_iter: int = 1,
+        mean: float | None = None,
+        sigma: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        if not 1 <= min_iter <= max_iter:
+            raise ConfigError(
+                "`IterationBudget` needs 1 <= min_iter <= max_iter, "
+                f"got min_iter={min_iter}, max_iter={max_iter}."
+            )
+        if distribution == "lognormal_poisson" and (mean is None or not mean > 1):
+            raise ConfigError(
+                "`IterationBudget.mean` must be above 1 for 'lognormal_poisson', "
+                f"got {mean}. It is the mean number of iterations."
+            )
+        self.distribution, self.max_iter, self.min_iter = distribution, max_iter, min_iter
+        self.mean, self.sigma, self.seed = mean, sigma, seed
+
+    def draw(self, step: int) -> int:
+        """Return the budget of a global step."""
+        if self.distribution == "fixed":
+            return self.max_iter
+        generator = np.random.default_rng([self.seed, step])
+        if self.distribution == "uniform":
+            return int(generator.integers(self.min_iter, self.max_iter, endpoint=True))
+        assert self.mean is not None
+        location = math.log(self.mean - 1) - self.sigma**2 / 2
+        drawn = 1 + int(generator.poisson(generator.lognormal(location, self.sigma)))
+        return min(max(drawn, self.min_iter), self.max_iter)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse models that have no budget."""
+        if not isinstance(pl_module, ImplicitLightningModule):
+            raise ConfigError(
+                "`IterationBudget` needs an `ImplicitLightningModule`, "
+                f"got {type(pl_module).__name__}: an explicit model does not iterate. Remove it."
+            )
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the budget of this step."""
+        assert isinstance(pl_module, ImplicitLightningModule)
+        pl_module.train_max_iter = self.draw(trainer.global_step)

@@ -1,0 +1,43 @@
+"""Iterations against error, while training and in tests."""
+
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics import Metric
+
+from lit_implicit.callbacks.curve_monitor import AbstractCurveMonitor
+from lit_implicit.module import ImplicitLightningModule
+from lit_implicit.probes import TestTimeCurve, TestTimeCurveProbe
+from lit_implicit.reporting.figures import draw_test_time_curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class TestTimeCurveMonitor(AbstractCurveMonitor):
+    """Draw task error and relative residual against the number of test-time iterations.
+
+    Args:
+        n_iter: Number T of iterations; None means twice the training budget. 0 switches the monitor
+            off.
+        every_n_epochs: Epochs from one measurement on validation data to the next; 0 means never.
+        max_batches: Most batches that are measured; None means all.
+        solver: The iteration; None means plain Picard iteration.
+
+    Raises:
+        ConfigError: If a number is negative.
+    """
+
+    __test__ = False  # pytest: no test class
+    curve_name = "test_time_curve"
+
+    def make_probe(self, module: ImplicitLightningModule, n_iter: int) -> Metric:
+        return TestTimeCurveProbe(n_iter, module.test_solver.rtol, self.solver)
+
+    def columns(self, curve: TestTimeCurve) -> dict[str, list[float]]:
+        return curve.columns()
+
+    def settings(self, curve: TestTimeCurve) -> dict[str, Any]:
+        return {"n_samples": curve.n_samples, "rtol": curve.rtol}
+
+    def draw(self, curve: TestTimeCurve, title: str, trained: int) -> "Figure":
+        return draw_test_time_curve(curve, title, trained)

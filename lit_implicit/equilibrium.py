@@ -1,0 +1,73 @@
+"""The layer: an operator, a solver and an adjoint, from an input to the answer at equilibrium."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_implicit.adjoints import AbstractAdjoint, Implicit
+from lit_implicit.operator import AbstractOperator, FixedPointMap
+from lit_implicit.solvers import AbstractSolver, Anderson, Solution
+
+
+class Equilibrium(nn.Module):
+    """Map an input x to decode(z*), where z* = G(z*, x).
+
+    Where gradients are recorded the adjoint rules the solve; in evaluation (`torch.no_grad`) it is
+    the solver alone, without a graph.
+
+    Args:
+        operator: The operator G with its encoder and readout.
+        solver: How the fixed point is found; None means `Anderson()`.
+        adjoint: How gradients pass it; None means `Implicit()`.
+
+    Example:
+        >>> layer = Equilibrium(operator, solver=Anderson(rtol=1e-4), adjoint=Implicit())
+        >>> y, solution = layer(x)
+        >>> solution.n_iter, solution.converged
+    """
+
+    def __init__(
+        self,
+        operator: AbstractOperator,
+        solver: AbstractSolver | None = None,
+        adjoint: AbstractAdjoint | None = None,
+    ) -> None:
+        super().__init__()
+        self.operator = operator
+        self.solver = Anderson() if solver is None else solver
+        self.adjoint = Implicit() if adjoint is None else adjoint
+
+    def bind(
+        self, x: Any, z0: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> tuple[FixedPointMap, Tensor]:
+        """Return the map z -> G(z, x) and the initial iterate, without solving anything.
+
+        Args:
+            x: The input, in the form that the operator's `encode` takes.
+            z0: Initial iterate; None means the operator's `init_state`.
+            generator: Source of randomness for starts that are drawn.
+        """
+        c = self.operator.encode(x)
+        z0 = self.operator.init_state(c, generator) if z0 is None else z0
+        return FixedPointMap(self.operator, c, self.operator.layout(z0, c)), z0
+
+    def forward(self, x: Any, z0: Tensor | None = None) -> tuple[Any, Solution]:
+        """Solve for the fixed point and read the answer off it.
+
+        Args:
+            x: The input, in the form that the operator's `encode` takes.
+            z0: Initial iterate; None means the operator's `init_state`.
+
+        Returns:
+            The answer `decode(z, c)` and the solution, whose `z` carries the gradient.
+        """
+        g, z0 = self.bind(x, z0)
+        if torch.is_grad_enabled():
+            solution = self.adjoint.solve(g, z0, self.solver)
+        else:
+            solution = self.solver.solve(g, z0)
+        return self.operator.decode(solution.z, g.c), solution
+
+    def extra_repr(self) -> str:
+        return f"solver={self.solver}, adjoint={self.adjoint}"

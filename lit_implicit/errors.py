@@ -1,0 +1,45 @@
+"""Errors that a user can cause, each with one line that says what to do next.
+
+Everything here derives from `LitImplicitError`; the command line prints its message alone and
+exits with code 2, library code sees an ordinary exception. Standard library only.
+"""
+
+
+class LitImplicitError(Exception):
+    """Base of all errors that name a user's mistake and its remedy."""
+
+
+class ConfigError(LitImplicitError):
+    """A configuration (YAML or command line) asks for something that cannot be done."""
+
+
+class TaskError(LitImplicitError):
+    """Base of the errors about registered tasks."""
+
+
+class TaskNotFoundError(TaskError):
+    """No installed distribution registers a task of this name."""
+
+
+class DuplicateTaskError(TaskError):
+    """Two installed distributions register a task of the same name."""
+
+
+class BrokenTaskError(TaskError):
+    """A task is registered, but it cannot be loaded or is not a valid `TaskSpec`."""
+
+
+class MissingExtraError(TaskError):
+    """A task's own libraries are not installed."""
+
+
+class DataError(LitImplicitError):
+    """Data cannot be made or read as the settings ask."""
+
+
+class CheckpointError(LitImplicitError):
+    """A checkpoint cannot be found, read, or does not fit the model."""
+
+
+class OperatorError(LitImplicitError, RuntimeError):
+    """An operator breaks its contract: G changed the shape or dtype of its state."""

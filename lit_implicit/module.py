@@ -1,0 +1,225 @@
+"""The Lightning modules: one for any implicit model, one for the explicit baselines."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torchmetrics import MeanMetric, MetricCollection
+
+from lit_implicit.adjoints import AbstractAdjoint
+from lit_implicit.equilibrium import Equilibrium
+from lit_implicit.errors import CheckpointError, ConfigError
+from lit_implicit.objective import AbstractObjective
+from lit_implicit.operator import AbstractOperator
+from lit_implicit.solvers import AbstractSolver, Anderson, Solution
+
+Stage: TypeAlias = Literal["train", "val", "test"]
+
+
+class AbstractLightningModule(LightningModule, ABC):
+    """Training and evaluation of any model on an objective; subclasses say how it answers.
+
+    Logged: `train/loss`, `train/n_failed`, and for `val` and `test` the means of `loss` and `error`
+    over samples and the objective's own metrics. The optimizer is the command line's, or Adam with
+    a learning rate of 1e-3.
+
+    Args:
+        objective: The task's objective.
+        init_weights: A checkpoint whose weights the model starts from.
+
+    Raises:
+        CheckpointError: If `init_weights` cannot be read or does not fit the model.
+    """
+
+    def __init__(self, objective: AbstractObjective) -> None:
+        super().__init__()
+        self.objective = objective
+        # Metrics are made once: their sums live on the device and are reduced over the ranks.
+        self._means: Mapping[str, MeanMetric] = nn.ModuleDict(  # type: ignore[assignment]
+            {
+                f"{stage}_{name}": MeanMetric()
+                for stage in ("val", "test")
+                for name in ("loss", "error")
+            }
+        )
+        self._metrics: Mapping[str, MetricCollection] = nn.ModuleDict(  # type: ignore[assignment]
+            {
+                f"{stage}_": objective.metrics().clone(prefix=f"{stage}/")
+                for stage in ("val", "test")
+            }
+        )
+
+    @abstractmethod
+    def answer(self, batch: Any, *, training: bool) -> tuple[Any, Solution | None]:
+        """Return the answer to a batch and, for an implicit model, how it was found."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Return the mean loss over the samples whose solve did not fail, and their solution."""
+        y, solution = self.answer(batch, training=True)
+        losses = self.objective.loss(y, batch)
+        n_samples = self.objective.n_samples(batch)
+        if solution is not None:
+            failed = solution.failed
+            self.log("train/n_failed", failed.sum().float(), on_epoch=True, on_step=False,
+                     reduce_fx="sum", batch_size=n_samples, sync_dist=True)  # fmt: skip
+            losses = losses[~failed]
+        if len(losses):
+            loss = losses.mean()
+        else:
+            # Every parameter must take part, or the other ranks would wait for its gradient.
+            loss = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
+        self.log("train/loss", loss.detach(), on_epoch=True, on_step=False, prog_bar=True,
+                 batch_size=n_samples, sync_dist=True)  # fmt: skip
+        return {"loss": loss, "solution": solution}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Measure a validation batch."""
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Measure a test batch."""
+        return self._evaluate(batch, "test")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> tuple[Any, Solution | None]:
+        """Return the answer to a batch and how it was found."""
+        return self.answer(batch, training=False)
+
+    def _evaluate(self, batch: Any, stage: Stage) -> dict[str, Any]:
+        y, solution = self.answer(batch, training=False)
+        values = {"loss": self.objective.loss(y, batch), "error": self.objective.error(y, batch)}
+        for name, value in values.items():
+            mean = self._means[f"{stage}_{name}"]
+            mean.update(value)
+            self.log(f"{stage}/{name}", mean, prog_bar=name == "error",
+                     batch_size=self.objective.n_samples(batch))  # fmt: skip
+        metrics = self._metrics[f"{stage}_"]
+        metrics.update(preds=y, target=self.objective.target(batch), batch=batch)
+        self.log_dict(metrics, batch_size=self.objective.n_samples(batch))
+        return {"y": y, "solution": solution}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam with a learning rate of 1e-3, where the command line names no optimizer."""
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+    def _start_from(self, init_weights: str | None) -> None:
+        if init_weights is None:
+            return
+        try:
+            weights = torch.load(init_weights, map_location="cpu", weights_only=True)["state_dict"]
+        except Exception as err:
+            raise CheckpointError(
+                f"`model.init_weights` {init_weights!r} cannot be read as a checkpoint: {err}"
+            ) from err
+        try:
+            self.load_state_dict(weights)
+        except RuntimeError as err:
+            raise CheckpointError(
+                f"`model.init_weights` {init_weights!r} does not fit the model: {err}"
+            ) from err
+
+
+class ImplicitLightningModule(AbstractLightningModule):
+    """An implicit model: an operator, iterated to its fixed point by a solver.
+
+    Args:
+        operator: The operator G with its encoder and readout.
+        objective: The task's objective.
+        solver: Solver while training; its `max_iter` is the training budget. None means
+            `Anderson()`.
+        adjoint: How gradients pass the equilibrium; None means `Implicit()`.
+        test_solver: Solver in validation, test and prediction; None means `solver`.
+        test_max_iter: Most iterations there; None leaves the solver's.
+        test_rtol: Relative tolerance there; None leaves the solver's.
+        init_weights: A checkpoint whose weights the model starts from.
+
+    Raises:
+        CheckpointError: If `init_weights` cannot be read or does not fit the model.
+    """
+
+    def __init__(
+        self,
+        operator: AbstractOperator,
+        objective: AbstractObjective,
+        solver: AbstractSolver | None = None,
+        adjoint: AbstractAdjoint | None = None,
+        test_solver: AbstractSolver | None = None,
+        test_max_iter: int | None = None,
+        test_rtol: float | None = None,
+        init_weights: str | None = None,
+    ) -> None:
+        super().__init__(objective)
+        self.operator = operator
+        self.solver = Anderson() if solver is None else solver
+        self.adjoint = adjoint
+        changes = {"max_iter": test_max_iter, "rtol": test_rtol}
+        self.test_solver: AbstractSolver = _changed(
+            test_solver or self.solver, {k: v for k, v in changes.items() if v is not None}
+        )
+        self.train_max_iter: int | None = None
+        """Budget of the next training step, where it is not the solver's (`IterationBudget`)."""
+        self._start_from(init_weights)
+
+    @property
+    def train_equilibrium(self) -> Equilibrium:
+        """The layer as it is trained."""
+        solver = self.solver
+        if self.train_max_iter is not None:
+            solver = _changed(solver, {"max_iter": self.train_max_iter})
+        return Equilibrium(self.operator, solver, self.adjoint)
+
+    @property
+    def test_equilibrium(self) -> Equilibrium:
+        """The layer as it is validated, tested and used."""
+        return Equilibrium(self.operator, self.test_solver, self.adjoint)
+
+    def answer(self, batch: Any, *, training: bool) -> tuple[Any, Solution]:
+        """Solve for the fixed points of a batch and read the answers off them."""
+        equilibrium = self.train_equilibrium if training else self.test_equilibrium
+        answer: tuple[Any, Solution] = equilibrium(self.objective.inputs(batch))
+        return answer
+
+    def forward(self, x: Any) -> Any:
+        """Return the answer to an input, by the test solver."""
+        return self.test_equilibrium(x)[0]
+
+
+class ExplicitLightningModule(AbstractLightningModule):
+    """An explicit baseline: one pass of a network, trained and measured like an implicit model.
+
+    Args:
+        network: Called with the objective's inputs.
+        objective: The task's objective.
+        init_weights: A checkpoint whose weights the model starts from.
+
+    Raises:
+        CheckpointError: If `init_weights` cannot be read or does not fit the model.
+    """
+
+    def __init__(
+        self, network: nn.Module, objective: AbstractObjective, init_weights: str | None = None
+    ) -> None:
+        super().__init__(objective)
+        self.network = network
+        self._start_from(init_weights)
+
+    def answer(self, batch: Any, *, training: bool) -> tuple[Any, None]:
+        """Run the network on a batch."""
+        return self(self.objective.inputs(batch)), None
+
+    def forward(self, x: Any) -> Any:
+        """Return the network's answer to an input."""
+        return self.network(x)
+
+
+def _changed(solver: AbstractSolver, changes: dict[str, Any]) -> AbstractSolver:
+    try:
+        return replace(solver, **changes) if changes else solver  # type: ignore[type-var]
+    except ValueError as err:
+        raise ConfigError(f"The test or training budget does not suit the solver: {err}") from err
+
+
+__all__ = ["AbstractLightningModule", "ExplicitLightningModule", "ImplicitLightningModule"]

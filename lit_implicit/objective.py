@@ -1,0 +1,106 @@
+"""What a task says about its problem: its loss, its error, its perturbations and its pictures."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lit_implicit.solvers import Solution
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A way to perturb the input, along which the Lipschitz constant of x -> y_t is estimated.
+
+    Args:
+        aggregate: How the ratios of the samples become one number: their largest, or their mean.
+    """
+
+    aggregate: Literal["max", "mean"] = "max"
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbed:
+    """A batch whose inputs were perturbed, with its own targets.
+
+    Args:
+        batch: The perturbed batch, of the same samples in the same order.
+        size: 2-norm of each sample's perturbation of its input, shape `(n,)`.
+        valid: Samples whose perturbed problem has a solution, shape `(n,)`, boolean.
+    """
+
+    batch: Any
+    size: Tensor
+    valid: Tensor
+
+
+class AbstractObjective(nn.Module, ABC):
+    """The problem that a task poses: from a batch to inputs, loss, error and perturbations.
+
+    Everything about the model is the operator's; everything about the problem is here. All
+    per-sample results have shape `(n,)`.
+    """
+
+    @abstractmethod
+    def inputs(self, batch: Any) -> Any:
+        """Return what the network may see: the input x."""
+
+    @abstractmethod
+    def n_samples(self, batch: Any) -> int:
+        """Return the number of samples in the batch."""
+
+    @abstractmethod
+    def target(self, batch: Any) -> Tensor:
+        """Return the ground truth."""
+
+    @abstractmethod
+    def loss(self, y: Any, batch: Any) -> Tensor:
+        """Return the training loss of each sample, shape `(n,)`."""
+
+    @abstractmethod
+    def error(self, y: Any, batch: Any) -> Tensor:
+        """Return the task error of each sample, shape `(n,)`: what curves show."""
+
+    @abstractmethod
+    def distance(self, y: Any, y2: Any, batch: Any) -> Tensor:
+        """Return the distance of two answers to the batch's inputs, shape `(n,)`."""
+
+    def metrics(self) -> MetricCollection:
+        """Return further metrics of the task, updated by `preds`, `target` and `batch`.
+
+        Each metric receives, by name, those of the three that its `update` accepts. Default: none.
+        """
+        return MetricCollection({})
+
+    @property
+    def modes(self) -> Mapping[str, Mode]:
+        """The ways in which `perturb` can perturb an input, by name. Default: none."""
+        return {}
+
+    def perturb(self, batch: Any, mode: str, generator: torch.Generator | None = None) -> Perturbed:
+        """Perturb the inputs of a batch and give it its own targets.
+
+        Raises:
+            KeyError: If the mode is not one of `modes`.
+        """
+        raise KeyError(f"{type(self).__name__} has no mode {mode!r}; known: {list(self.modes)}.")
+
+    def figures(self, y: Any, batch: Any) -> Mapping[str, "Figure"]:
+        """Draw the answers to a batch, by name of the picture. Default: none."""
+        return {}
+
+    def write(self, y: Any, solution: "Solution | None", batch: Any, folder: Path) -> None:
+        """Write the answers to a batch into `folder`, for `predict`. Default: `predictions.pt`.
+
+        Successive batches must not overwrite each other.
+        """
+        number = len(list(folder.glob("predictions_*.pt")))
+        torch.save(y, folder / f"predictions_{number:05d}.pt")

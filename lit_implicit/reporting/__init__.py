@@ -1,0 +1,1 @@
+"""From measurements to files, figures and tables."""

@@ -1,0 +1,89 @@
+"""Pictures of the curves: axes named, units and log scales said, number of samples in the title."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lit_implicit.probes import LipschitzCurve, TestTimeCurve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_test_time_curve(curve: TestTimeCurve, title: str, trained: int | None = None) -> "Figure":
+    """Draw the error against the iterations, and below it the relative residual.
+
+    Args:
+        curve: The curve.
+        title: Text above the picture: model, stage, solver.
+        trained: Number of iterations in training, drawn as a vertical line.
+    """
+    figure, (top, bottom) = _axes(2)
+    t = torch.arange(len(curve.error_mean))
+    low = (curve.error_mean - curve.error_std).clamp(min=0)
+    top.fill_between(
+        t, low, curve.error_mean + curve.error_std, alpha=0.2, label="mean ± standard deviation"
+    )
+    top.plot(t, curve.error_mean, marker=".", label="mean")
+    top.plot(t, curve.error_median, ls=":", color="black", label="median")
+    top.set_ylabel("task error")
+    top.set_ylim(bottom=0)
+    top.set_title(f"{title}\n{curve.n_samples} samples", fontsize="medium")
+    bottom.semilogy(t, curve.relative_residual.clamp(min=1e-16), marker=".", color="C1")
+    bottom.set_ylabel("median relative residual\n|G(z) - z| / |G(z)|  (log scale)")
+    bottom.set_xlabel("iterations t")
+    _mark_training((top, bottom), trained)
+    top.legend(fontsize="small")
+    return figure
+
+
+def draw_lipschitz_curve(curve: LipschitzCurve, title: str, trained: int | None = None) -> "Figure":
+    """Draw L_t against the iterations, a line per mode; dashed, the slope of the labels.
+
+    Args:
+        curve: The curve.
+        title: Text above the picture: model, stage, solver.
+        trained: Number of iterations in training, drawn as a vertical line.
+    """
+    figure, (axes,) = _axes(1)
+    for number, (mode, slopes) in enumerate(curve.slopes.items()):
+        color = f"C{number}"
+        label = f"{mode} ({curve.aggregates[mode]} of {curve.n_samples[mode]} pairs)"
+        axes.plot(torch.arange(len(slopes)), slopes, marker=".", color=color, label=label)
+        if curve.target_slopes[mode] > 0:
+            axes.axhline(curve.target_slopes[mode], ls="--", lw=1, color=color)
+    axes.plot([], [], ls="--", lw=1, color="black", label="slope of the labels, same pairs")
+    # Linear below the smallest slope of interest, so that L_0 = 0 has its place.
+    axes.set_yscale("symlog", linthresh=_smallest(curve))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("iterations t")
+    axes.set_ylabel("|y_t(x + d) - y_t(x)| / |d|\n(estimate from below of L_t, log scale)")
+    axes.set_title(title, fontsize="medium")
+    _mark_training((axes,), trained)
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _axes(rows: int) -> tuple["Figure", tuple["Axes", ...]]:
+    # A figure of its own, not pyplot's: nothing to close, no window, safe in threads.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.6 + 2.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    for one in axes:
+        one.grid(alpha=0.3)
+    return figure, tuple(axes)
+
+
+def _mark_training(axes: tuple["Axes", ...], trained: int | None) -> None:
+    if trained is None:
+        return
+    for one in axes:
+        one.axvline(trained, color="gray", lw=1, ls="-.", label=f"training budget ({trained})")
+
+
+def _smallest(curve: LipschitzCurve) -> float:
+    values = torch.cat([slopes[1:] for slopes in curve.slopes.values()])
+    positive = values[(values > 0) & values.isfinite()]
+    return float(positive.min()) if len(positive) else 1.0
