@@ -1,0 +1,152 @@
+"""The LightningCLI behind the commands: defaults, run directory, loggers, callbacks."""
+
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from lit_implicit import registry
+from lit_implicit.callbacks.prediction_writer import PredictionWriter
+from lit_implicit.callbacks.run_report import RunReport
+from lit_implicit.cli.defaults import add_callbacks, add_options, defaults_of
+from lit_implicit.cli.first_pass import Request
+from lit_implicit.cli.parser import OneLineParser
+from lit_implicit.cli.run import Run
+from lit_implicit.cli.run_directory import make_run_directory
+from lit_implicit.cli.saved_config import SavedConfig
+from lit_implicit.errors import ConfigError
+from lit_implicit.module import AbstractLightningModule
+from lit_implicit.reporting.loggers import run_loggers
+
+
+class ImplicitCLI(LightningCLI):
+    """Parse, build, run.
+
+    Args:
+        request: What the first pass found.
+        run: Filled in on the way; it outlives an exception.
+    """
+
+    def __init__(self, request: Request, run: Run) -> None:
+        self.request, self.run = request, run
+        if request.task and request.spec:
+            registry.load_classes(request.task, request.spec)  # from now on, short names are known
+        super().__init__(
+            model_class=AbstractLightningModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_class=Trainer,
+            trainer_defaults={"enable_autolog_hparams": False},  # config.yaml holds them all
+            save_config_callback=SavedConfig,
+            seed_everything_default=0,
+            parser_class=OneLineParser,
+            args=list(request.argv),
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The commands and, for each, the arguments of the Trainer's method that it leaves out.
+
+        What is left is the same for all, so that the config of a `fit` serves every other command.
+        """
+        skip = {"model", "dataloaders", "datamodule", "verbose", "return_predictions"}
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
+            "validate": skip,
+            "test": skip,
+            "predict": skip,
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add our options and callbacks, and the defaults that the task gives."""
+        add_options(parser)
+        add_callbacks(parser)
+        parser.set_defaults(defaults_of(self.request.spec))
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse `args`; unlike the base class, do not mind that the process has arguments too."""
+        assert isinstance(args, list)
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """A checkpoint gives weights, never settings: do not read any from it.
+
+        The base class lets the hyper-parameters of a checkpoint beat the command line, silently.
+        """
+
+    def before_instantiate_classes(self) -> None:
+        """Make the run directory, if anything is going to be written."""
+        if self._get(self.config, "trainer").fast_dev_run:
+            return
+        given = self._get(self.config, "run_dir")
+        name = self.request.task or _model_name(self._get(self.config, "model"))
+        folder = make_run_directory(given, name, self.request.command)
+        self.run.folder = folder
+        self.save_config_kwargs = {"folder": folder}
+
+    def instantiate_classes(self) -> None:
+        """Build data, model and trainer; a value that a class refuses is its user's to change."""
+        try:
+            super().instantiate_classes()
+        except ValueError as err:
+            raise ConfigError(f"A setting has a value that is not allowed: {err}") from err
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer with the loggers and callbacks of a run."""
+        config = self._get(self.config_init, "trainer")
+        parser = self._parser(self.subcommand)
+        parser.callback_keys = [key for key in parser.callback_keys if self._wants(key)]
+        folder = self.run.folder
+        self.run.report = RunReport(
+            folder, self.run.command, self.request.task, self._get(self.config, "seed_everything")
+        )
+        self.trainer_defaults["callbacks"] = [self.run.report]
+        if folder is not None:
+            self.trainer_defaults["callbacks"].append(PredictionWriter(folder / "predictions"))
+            if config.logger in (None, True):
+                kwargs["logger"] = run_loggers(folder)
+            if config.default_root_dir is None:
+                kwargs["default_root_dir"] = str(folder)
+            checkpoint = self._get(self.config_init, "checkpoint")
+            if isinstance(checkpoint, ModelCheckpoint) and checkpoint.dirpath is None:
+                checkpoint.dirpath = str(folder / "checkpoints")
+        self.run.trainer = super().instantiate_trainer(**kwargs)
+        return self.run.trainer
+
+    def _wants(self, key: str) -> bool:
+        if key == "checkpoint" and self._get(self.config, "trainer").enable_checkpointing is False:
+            return False
+        return self._get(self.config_init, key) is not None
+
+    def validate(self, **kwargs: Any) -> None:
+        """Run the command `validate`; our own table stands in for Lightning's."""
+        self.trainer.validate(verbose=False, **kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Run the command `test`."""
+        self.trainer.test(verbose=False, **kwargs)
+
+    def predict(self, **kwargs: Any) -> None:
+        """Run the command `predict`; the answers are written, not kept in memory."""
+        self.trainer.predict(return_predictions=False, **kwargs)
+
+    def after_fit(self) -> None:
+        """Test with the best checkpoint, or with the last weights where none was kept."""
+        wanted = self._get(self.config, "test_after_fit")
+        has_test = is_overridden("test_dataloader", self.datamodule, LightningDataModule)
+        if self.run.folder is None or self.trainer.interrupted or not wanted or not has_test:
+            return
+        checkpoint = self.trainer.checkpoint_callback
+        best = isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path
+        self.test(model=self.model, datamodule=self.datamodule, ckpt_path="best" if best else None)
+
+
+def _model_name(model: Any) -> str:
+    """Name the runs of a model without a task after its operator or network."""
+    init_args = model.get("init_args", {})
+    inner = init_args.get("operator") or init_args.get("network")
+    path: str = (inner or model)["class_path"]
+    return path.rpartition(".")[2]
