@@ -29,10 +29,6 @@ class AbstractLightningModule(LightningModule, ABC):
 
     Args:
         objective: The task's objective.
-        init_weights: A checkpoint whose weights the model starts from.
-
-    Raises:
-        CheckpointError: If `init_weights` cannot be read or does not fit the model.
     """
 
     def __init__(self, objective: AbstractObjective) -> None:

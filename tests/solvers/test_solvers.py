@@ -1,0 +1,187 @@
+"""All solvers over the shared problems, and what each of them promises by itself."""
+
+import pytest
+import torch
+from problems import NAMES, PROBLEMS, Affine, affine_solution, matrix, random, solve, systems
+
+from lit_implicit import AbstractOperator, Anderson, Picard, Status
+
+EXACT = {"rtol": 1e-13, "max_iter": 600}
+SOLVERS = {
+    "picard": Picard(**EXACT),
+    "damped": Picard(0.7, **EXACT),
+    "anderson": Anderson(**EXACT),
+    "mixing": Anderson(3, 0.6, **EXACT),
+}
+each_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS.keys())
+each_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=NAMES)
+
+
+@each_solver
+@each_problem
+def test_reaches_the_known_fixed_point(problem, solver):
+    z, solution = solve(problem.make(), problem.x, solver)
+    # A residual of 1e-13 and a contraction of 0.9 leave an error of 1e-12, relative to the state.
+    assert torch.allclose(z, problem.z_star, rtol=1e-10, atol=1e-12)
+    assert solution.converged.all()
+    assert (solution.relative_residual <= 1e-13).all()
+
+
+@each_solver
+@each_problem
+def test_a_sample_does_not_see_its_batch_mates(problem, solver):
+    _, together = solve(problem.make(), problem.x, solver)
+    for i, (x, _) in enumerate(problem.alone):
+        z, alone = solve(problem.make(), x, solver)
+        assert alone.n_iter.item() == together.n_iter[i].item()
+        of_sample = torch.arange(len(problem.alone)) == i
+        g_layout = problem.make().layout(together.z, problem.x)
+        part = g_layout.select(together.z, of_sample)
+        assert torch.allclose(part, z, rtol=1e-13, atol=1e-15)  # sums in another order
+
+
+@each_solver
+def test_counts_are_the_calls_of_g(solver):
+    operator = Affine(matrix(6, 0.8))
+    _, solution = solve(operator, random(1, 6), solver)
+    assert operator.n_calls == solution.n_eval.item() == solution.n_iter.item()
+
+
+def test_picard_stops_at_the_tolerance():
+    # z -> z/2 + 1 from 0: the residual at z_k is 2^-k and G(z_k) = 2 - 2^-k.
+    for rtol in (1e-1, 1e-3, 1e-6):
+        k = next(k for k in range(99) if 2.0**-k <= rtol * (2 - 2.0**-k))
+        x, a = torch.ones(1, 1).double(), torch.tensor([[0.5]]).double()
+        z, solution = solve(Affine(a), x, Picard(rtol=rtol))
+        assert solution.n_iter.item() == k + 1
+        assert z.item() == 2 - 2.0**-k
+        assert solution.relative_residual.item() == pytest.approx(2.0**-k / (2 - 2.0**-k))
+
+
+def test_absolute_tolerance_stops_too():
+    x, a = torch.ones(1, 1).double(), torch.tensor([[0.5]]).double()
+    _, solution = solve(Affine(a), x, Picard(rtol=0.0, atol=2.0**-7))
+    assert solution.n_iter.item() == 8
+
+
+def test_damping_is_the_share_of_the_new_value():
+    x, a = torch.ones(1, 1).double(), torch.tensor([[0.5]]).double()
+    z, _ = solve(Affine(a), x, Picard(0.25, rtol=0.0, max_iter=2))
+    # z_1 = 0.25 * 1; z_2 = 0.75 * 0.25 + 0.25 * (0.125 + 1)
+    assert z.item() == 0.75 * 0.25 + 0.25 * 1.125
+
+
+def test_anderson_of_depth_one_is_picard():
+    problem = PROBLEMS[1]
+    z, a = solve(problem.make(), problem.x, Anderson(depth=1))
+    z2, b = solve(problem.make(), problem.x, Picard())
+    assert torch.equal(z, z2)
+    assert torch.equal(a.n_iter, b.n_iter)
+
+
+def test_anderson_ends_on_an_affine_map_like_gmres():
+    # With full memory it spans the Krylov space: n + 1 mixed steps solve n linear equations.
+    n = 6
+    a, x = matrix(n, 0.95), random(2, n)
+    z, _ = solve(Affine(a), x, Anderson(depth=n + 2, rtol=0.0, max_iter=n + 2, ridge=0.0))
+    assert torch.allclose(z, affine_solution(a, x), rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_anderson_does_not_depend_on_scale(scale):
+    basis = torch.linalg.qr(random(128, 128)).Q
+    a = basis @ torch.diag(torch.linspace(-0.3, 0.99, 128).double()) @ basis.T
+    x = random(1, 128, seed=7) * scale
+    z, _ = solve(Affine(a), x, Anderson(depth=20, rtol=0.0, max_iter=100))
+    error = (z - affine_solution(a, x)).norm() / affine_solution(a, x).norm()
+    assert error < 1e-5  # plain iteration stands at 0.4 after 100 calls
+
+
+class Sabotaged(Affine):
+    """From its third call on, samples marked by a huge first entry become NaN or grow."""
+
+    def __init__(self, a, what):
+        super().__init__(a)
+        self.what = what
+
+    def forward(self, z, c):
+        gz = super().forward(z, c)
+        marked = (c[:, :1] > 50) & torch.tensor(self.n_calls >= 3)
+        return torch.where(marked, float("nan") if self.what == "nan" else 1e4 * z, gz)
+
+
+@pytest.mark.parametrize(
+    ("what", "status"), [("nan", Status.NONFINITE), ("growth", Status.DIVERGED)]
+)
+@pytest.mark.parametrize("solver", [Picard(), Anderson()], ids=["picard", "anderson"])
+def test_a_failed_sample_keeps_its_best_iterate_and_harms_no_other(solver, what, status):
+    a, x = matrix(4, 0.5), random(3, 4)
+    x[1, 0] = 100.0
+    z, solution = solve(Sabotaged(a, what), x, solver)
+    sound = torch.tensor([0, 2])
+    z_sound, alone = solve(Affine(a), x[sound], solver)
+    assert torch.allclose(z[sound], z_sound, rtol=1e-13)
+    assert torch.equal(solution.n_iter[sound], alone.n_iter)
+    assert solution.status.tolist() == [Status.CONVERGED, status, Status.CONVERGED]
+    assert solution.failed.tolist() == [False, True, False]
+    # The second iterate, G(0) = x, has the least relative residual of those before the sabotage.
+    assert torch.equal(z[1], x[1])
+
+
+def test_a_budget_that_ends_is_said():
+    _, solution = solve(Affine(matrix(4, 0.9)), random(2, 4), Picard(rtol=1e-12, max_iter=3))
+    assert solution.status.tolist() == [Status.MAX_ITER] * 2
+    assert solution.n_iter.tolist() == [3, 3]
+
+
+def test_an_operator_may_have_its_own_reason_to_stop():
+    class Certified(Affine):
+        def stop(self, z, gz, c):
+            return torch.tensor([self.n_calls >= 2, self.n_calls >= 4])
+
+    _, solution = solve(Certified(matrix(4, 0.9)), random(2, 4), Picard(rtol=0.0))
+    assert solution.n_iter.tolist() == [2, 4]
+    assert solution.converged.all()
+
+
+def test_on_iterate_sees_each_evaluated_iterate():
+    operator, x, seen = Affine(matrix(3, 0.5)), random(1, 3), []
+    from lit_implicit import Equilibrium
+
+    g, z0 = Equilibrium(operator).bind(x)
+    Picard(rtol=0.0, max_iter=4).solve(g, z0, on_iterate=lambda k, z, gz: seen.append((k, z, gz)))
+    assert [k for k, _, _ in seen] == [0, 1, 2, 3]
+    for (_, _, gz), (_, z, _) in zip(seen, seen[1:], strict=False):
+        assert torch.equal(gz, z)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_anderson_runs_in_low_precision(dtype):
+    a, x = matrix(4, 0.5).to(dtype), random(2, 4).to(dtype)
+    z, _ = solve(Affine(a), x, Anderson(rtol=1e-2))
+    expected = affine_solution(a.double(), x.double())
+    error = (z.double() - expected).norm() / expected.norm()
+    assert error < 20 * torch.finfo(dtype).eps + 1e-2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Picard(0.0), r"damping` must lie in \(0, 1\], got 0.0"),
+        (lambda: Picard(rtol=-1.0), r"Picard.rtol` must be at least 0, got -1.0"),
+        (lambda: Anderson(0), r"depth` must be at least 1, got 0. Use `Picard`"),
+        (lambda: Anderson(mixing=2.0), r"mixing` must lie in \(0, 1\], got 2.0"),
+        (lambda: Anderson(max_iter=0), r"Anderson.max_iter` must be at least 1, got 0"),
+        (lambda: Anderson(ridge=-1.0), r"ridge` must be at least 0, got -1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_ragged_batch_has_samples_of_one_size_too():
+    parts = [(matrix(3, 0.5, seed=s), random(3, seed=s)) for s in range(2)]
+    operator: AbstractOperator = PROBLEMS[2].make()
+    z, _ = solve(operator, systems(*parts), Anderson(**EXACT))
+    assert torch.allclose(z, torch.cat([affine_solution(a, b) for a, b in parts]), rtol=1e-11)
