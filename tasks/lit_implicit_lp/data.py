@@ -1,0 +1,192 @@
+"""Linear programs for training, validation and test, solved exactly when first asked for."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from lit_implicit_lp.cache import LabelCache
+from lit_implicit_lp.generator import MODES
+from lit_implicit_lp.graph import LPGraphs
+from lit_implicit_lp.labels import LabelSettings
+
+STREAMS = {"train": 0, "val": 1, "test": 2}
+"""Streams of the generator: no two splits share a program."""
+
+LPMode = Literal["A", "b", "c", "l", "u"]
+LPSplit = Literal["val", "test"]
+
+
+class LPDataModule(LightningDataModule):
+    """Random linear programs of the paper's kind and their exact solutions.
+
+    A split is the first `n` programs of its stream that have a solution. The first run solves them
+    (3,500 take a few seconds) and keeps them under `root`, by a hash of the settings; later runs,
+    and runs that ask for more, use what is there. Batches are PyG batches of `LPGraph`.
+
+    Args:
+        root: Folder of the solved programs.
+        n_train: Programs to train on, at least 1.
+        n_val: Programs to validate on.
+        n_test: Programs to test on, and to predict.
+        sizes: Sizes (constraints, variables, nonzeros of A); each program draws one.
+        seed: Seed of the programs, of their perturbations and of the order of training, at least 0.
+        batch_size: Programs in a batch of training, per process.
+        eval_batch_size: Programs in a batch of validation, test and prediction.
+        num_workers: Processes that make batches; 0 is fastest, as a batch takes about 1 ms.
+        perturb_splits: Splits whose perturbed programs are solved too, for Lipschitz curves.
+        perturb_modes: Features that are perturbed, one at a time: the nonzeros of A, b, c, the
+            lower or the upper bounds.
+        perturb_norm: 2-norm of a perturbation.
+        drop_degenerate: Leave out programs with more than one solution, which are kept and marked
+            by default.
+        dtype: Precision of batches. In float32 a perturbation of norm 1e-4 is rounded by some
+            percent in the bounds; use float64 with `--trainer.precision 64-true` for slopes.
+        progress: Show a progress bar while programs are solved.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        arXiv:2510.03638, linear programming: 2,500 programs for training and 1,000 for test.
+    """
+
+    def __init__(
+        self,
+        root: str = "data/lp",
+        n_train: int = 2500,
+        n_val: int = 250,
+        n_test: int = 1000,
+        sizes: Sequence[tuple[int, int, int]] = ((10, 50, 100),),
+        seed: int = 0,
+        batch_size: int = 64,
+        eval_batch_size: int = 250,
+        num_workers: int = 0,
+        perturb_splits: Sequence[LPSplit] = ("val", "test"),
+        perturb_modes: Sequence[LPMode] = MODES,
+        perturb_norm: float = 1e-4,
+        drop_degenerate: bool = False,
+        dtype: Literal["float32", "float64"] = "float32",
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        self.root = root
+        self.sizes = tuple((int(m), int(n), int(nnz)) for m, n, nnz in sizes)
+        self.seed = seed
+        self.n_programs = {"train": n_train, "val": n_val, "test": n_test}
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers = num_workers
+        self.perturb_splits = tuple(perturb_splits)
+        self.perturb_modes = tuple(perturb_modes)
+        self.perturb_norm = perturb_norm
+        self.drop_degenerate = drop_degenerate
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.progress = progress
+        self._check()
+        self._graphs: dict[str, LPGraphs] = {}
+
+    def prepare_data(self) -> None:
+        """Solve the programs that are not in the cache. Lightning calls this once per node."""
+        for split, n in self.n_programs.items():
+            title = f"solving linear programs ({split})" if self.progress else None
+            self._cache(split).ensure(n, drop_degenerate=self.drop_degenerate, progress=title)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the splits that the stage needs; None loads all."""
+        splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", ("test",))
+        for split in tuple(STREAMS) if stage is None else splits:
+            if split not in self._graphs:
+                cache = self._cache(split)
+                n = self.n_programs[split]
+                programs = cache.load(n, drop_degenerate=self.drop_degenerate)
+                n_degenerate = int(programs.arrays["degenerate"].sum())
+                if n_degenerate:
+                    rank_zero_info(
+                        f"{n_degenerate} of {n} linear programs ({split}) have more than one "
+                        "solution; `data.drop_degenerate: true` leaves them out."
+                    )
+                self._graphs[split] = LPGraphs(programs, self.dtype)
+
+    def train_dataloader(self) -> Any:
+        """Return the training batches, in an order that is a function of (seed, epoch)."""
+        trainer = self.trainer
+        sampler: DistributedSampler[Any] = DistributedSampler(
+            self._graphs["train"],
+            num_replicas=trainer.world_size if trainer else 1,
+            rank=trainer.global_rank if trainer else 0,
+            shuffle=True,
+            seed=self.seed,
+        )
+        return self._loader("train", self.batch_size, sampler)
+
+    def val_dataloader(self) -> Any:
+        """Return the validation batches, always in the same order."""
+        return self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> Any:
+        """Return the test batches, always in the same order."""
+        return self._loader("test", self.eval_batch_size)
+
+    def predict_dataloader(self) -> Any:
+        """Return the test batches."""
+        return self.test_dataloader()
+
+    def _loader(self, split: str, batch_size: int, sampler: Any = None) -> Any:
+        return DataLoader(
+            self._graphs[split],
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=_whole,
+        )
+
+    def _cache(self, split: str) -> LabelCache:
+        modes = self.perturb_modes if split in self.perturb_splits else ()
+        settings = LabelSettings(
+            self.seed, STREAMS[split], self.sizes, modes, float(self.perturb_norm)
+        )
+        return LabelCache(self.root, settings)
+
+    def _check(self) -> None:
+        least = {
+            **{f"n_{split}": (n, 1) for split, n in self.n_programs.items()},
+            "seed": (self.seed, 0),
+            "batch_size": (self.batch_size, 1),
+            "eval_batch_size": (self.eval_batch_size, 1),
+            "num_workers": (self.num_workers, 0),
+        }
+        for name, (value, minimum) in least.items():
+            if value < minimum:
+                raise ValueError(f"`LPDataModule.{name}` must be at least {minimum}, got {value}.")
+        if not self.sizes:
+            raise ValueError("`LPDataModule.sizes` is empty; the paper's is [[10, 50, 100]].")
+        for m, n, nnz in self.sizes:
+            if min(m, n) < 1 or not 1 <= nnz <= m * n:
+                raise ValueError(
+                    "`LPDataModule.sizes` must hold (constraints, variables, nonzeros) of at least "
+                    "1, with at most constraints * variables nonzeros, "
+                    f"got {(m, n, nnz)}; the paper's is [[10, 50, 100]]."
+                )
+        if not 0 < self.perturb_norm < math.inf:
+            raise ValueError(
+                f"`LPDataModule.perturb_norm` must be positive, got {self.perturb_norm}."
+            )
+        for name, given, allowed in (
+            ("perturb_modes", self.perturb_modes, MODES),
+            ("perturb_splits", self.perturb_splits, ("val", "test")),
+        ):
+            if unknown := set(given) - set(allowed):
+                raise ValueError(
+                    f"`LPDataModule.{name}` may hold {', '.join(allowed)}, got {sorted(unknown)}."
+                )
+
+
+def _whole(batch: Any) -> Any:
+    """Pass a batch on: `LPGraphs` makes whole ones."""
+    return batch

@@ -1,0 +1,160 @@
+"""Labelled linear programs in bulk: flat arrays, one after the other, as stored and as loaded."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lit_implicit_lp.generator import (
+    FEATURES,
+    VERSION,
+    Size,
+    draw_perturbation,
+    draw_program,
+    perturbed,
+)
+from lit_implicit_lp.oracle import LPOracle, LPStatus
+from lit_implicit_lp.problem import LinearProgram
+
+CHUNK = 256
+"""Candidates per chunk: what a kill can cost, a fraction of a second for 10 x 50."""
+
+Arrays = dict[str, NDArray[Any]]
+
+_PROGRAM_FIELDS = {
+    **dict.fromkeys(("c", "lower", "upper"), "variables"),
+    **dict.fromkeys(("b", "is_equality"), "constraints"),
+    **dict.fromkeys(("rows", "columns", "coefficients"), "nonzeros"),
+}
+
+
+def kind(field: str) -> str:
+    """Say what a field has one entry of: programs, variables, constraints or nonzeros."""
+    name, _, mode = field.partition("_")
+    if name == "delta":
+        return _PROGRAM_FIELDS[FEATURES[mode]]
+    return "variables" if name == "target" else _PROGRAM_FIELDS.get(field, "programs")
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """All that determines the labelled programs of one stream.
+
+    Args:
+        seed: Seed of the data set.
+        stream: Number of the split.
+        sizes: Sizes (constraints, variables, nonzeros) that are drawn from.
+        modes: The perturbations that are labelled too, of "A", "b", "c", "l" and "u".
+        perturb_norm: Their 2-norm.
+    """
+
+    seed: int
+    stream: int
+    sizes: tuple[Size, ...]
+    modes: tuple[str, ...] = ()
+    perturb_norm: float = 1e-4
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as plain values, with the versions of the generator and format."""
+        return {
+            "generator": VERSION,
+            "chunk": CHUNK,
+            "seed": self.seed,
+            "stream": self.stream,
+            "sizes": [list(size) for size in self.sizes],
+            "modes": list(self.modes),
+            "perturb_norm": self.perturb_norm if self.modes else None,
+        }
+
+    def key(self) -> str:
+        """Return the name of the content: equal settings, equal key."""
+        text = json.dumps(self.describe(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def label_chunk(settings: LabelSettings, number: int) -> Arrays:
+    """Draw and solve the candidates of chunk `number`; keep those that have a solution.
+
+    Returns:
+        Flat arrays. Per program: `index`, `objective`, `degenerate` (more than one solution) and
+        the three `n_*`; per variable, constraint or nonzero the fields of `LinearProgram` and
+        `target`; per mode `delta_<mode>`, `target_<mode>` (that of the unperturbed program where
+        the perturbed one has none) and `valid_<mode>`. `status_counts` counts the candidates by
+        `LPStatus`.
+    """
+    oracle = LPOracle()
+    counts = np.zeros(len(LPStatus), np.int64)
+    records: list[dict[str, Any]] = []
+    for index in range(number * CHUNK, (number + 1) * CHUNK):
+        program = draw_program(settings.seed, settings.stream, index, settings.sizes)
+        answer = oracle.solve(program)
+        counts[answer.status] += 1
+        if answer.status is LPStatus.OPTIMAL:
+            record = {name: getattr(program, name) for name in _PROGRAM_FIELDS}
+            record |= {
+                "index": index,
+                "n_variables": program.n_variables,
+                "n_constraints": program.n_constraints,
+                "n_nonzeros": len(program.coefficients),
+                "objective": answer.objective,
+                "degenerate": oracle.is_degenerate(program, answer),
+                "target": answer.y,
+            }
+            for mode in settings.modes:
+                delta = draw_perturbation(
+                    program, mode, settings.perturb_norm, settings.seed, settings.stream, index
+                )
+                moved = oracle.solve(perturbed(program, mode, delta))
+                valid = moved.status is LPStatus.OPTIMAL
+                record[f"delta_{mode}"] = delta
+                record[f"target_{mode}"] = moved.y if valid else answer.y
+                record[f"valid_{mode}"] = valid
+            records.append(record)
+    empty = {name: np.zeros(0) for name in ("index", "n_variables", "degenerate")}
+    fields = {name: _join([r[name] for r in records]) for name in records[0]} if records else empty
+    return {**fields, "status_counts": counts}
+
+
+def _join(values: Sequence[Any]) -> NDArray[Any]:
+    return np.concatenate([np.atleast_1d(value) for value in values])
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPrograms:
+    """Programs with their labels, as flat arrays in the form of `label_chunk`.
+
+    Args:
+        arrays: The arrays by name.
+    """
+
+    arrays: Arrays
+
+    @classmethod
+    def join(cls, chunks: Sequence[Arrays]) -> "LabelledPrograms":
+        """Put the programs of several chunks one after the other."""
+        chunks = [chunk for chunk in chunks if len(chunk["index"])]
+        names = [name for name in chunks[0] if name != "status_counts"]
+        return cls({name: np.concatenate([chunk[name] for chunk in chunks]) for name in names})
+
+    def __len__(self) -> int:
+        return len(self.arrays["index"])
+
+    def keep(self, mask: NDArray[np.bool_]) -> "LabelledPrograms":
+        """Return the programs in `mask`, shape `(len(self),)`."""
+        masks = {
+            of: np.repeat(mask, self.arrays[f"n_{of}"])
+            for of in ("variables", "constraints", "nonzeros")
+        }
+        masks["programs"] = mask
+        return LabelledPrograms({k: v[masks[kind(k)]] for k, v in self.arrays.items()})
+
+    def program(self, i: int) -> LinearProgram:
+        """Return the i-th program."""
+        one = np.zeros(len(self), bool)
+        one[i] = True
+        arrays = self.keep(one).arrays
+        return LinearProgram(**{name: arrays[name] for name in _PROGRAM_FIELDS})

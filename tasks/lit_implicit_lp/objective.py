@@ -1,0 +1,111 @@
+"""What is asked of a network that solves linear programs: its loss, error and perturbations."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from lit_implicit.errors import ConfigError
+from lit_implicit.layout import Ragged
+from lit_implicit.objective import AbstractObjective, Mode, Perturbed
+from lit_implicit_lp.features import LPFeatures
+from lit_implicit_lp.generator import FEATURES, MODES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lit_implicit.solvers import Solution
+
+
+class LPObjective(AbstractObjective):
+    """Predict the solution of a linear program.
+
+    Args:
+        loss: `mse`, the paper's: the mean over a program's variables of the squared difference; or
+            `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`.
+
+    Raises:
+        ValueError: If the loss is unknown.
+
+    References:
+        arXiv:2510.03638, linear programming.
+    """
+
+    def __init__(self, loss: Literal["mse", "relative"] = "relative") -> None:
+        super().__init__()
+        if loss not in ("mse", "relative"):
+            raise ValueError(f"`LPObjective.loss` must be 'mse' or 'relative', got {loss!r}.")
+        self.kind = loss
+
+    def inputs(self, batch: Any) -> LPFeatures:
+        """Return the programs' data, without solutions."""
+        return LPFeatures.of(batch)
+
+    def n_samples(self, batch: Any) -> int:
+        """Return the number of programs."""
+        return int(batch.num_graphs)
+
+    def target(self, batch: Any) -> Tensor:
+        """Return the exact solutions, shape `(n_variables,)` over all programs."""
+        target: Tensor = batch.target
+        return target
+
+    def loss(self, y: Any, batch: Any) -> Tensor:
+        """Return the loss of each program."""
+        if self.kind == "relative":
+            return self._squares(y, batch) / (self._norm(batch.target, batch) + 1) ** 2
+        return self._squares(y, batch) / batch.ptr.diff()
+
+    def error(self, y: Any, batch: Any) -> Tensor:
+        """Return `|y - y*| / (|y*| + 1)` of each program, in 2-norms."""
+        return self.distance(y, batch.target, batch) / (self._norm(batch.target, batch) + 1)
+
+    def distance(self, y: Any, y2: Any, batch: Any) -> Tensor:
+        """Return the 2-norm of the difference of two answers, per program."""
+        return self._norm(y - y2, batch)
+
+    @property
+    def modes(self) -> Mapping[str, Mode]:
+        """The five features that can be perturbed; the paper takes means over programs."""
+        return dict.fromkeys(MODES, Mode(aggregate="mean"))
+
+    def perturb(self, batch: Any, mode: str, generator: torch.Generator | None = None) -> Perturbed:
+        """Apply the perturbation that the data module drew and solved; nothing is drawn here.
+
+        The size is that of the perturbation as rounded to the batch's precision. Programs that
+        have no solution any more (or whose bounds cross) are not valid and keep their target.
+
+        Raises:
+            KeyError: If the mode is not one of `modes`.
+            ConfigError: If the data module did not solve the perturbed programs of this split.
+        """
+        if mode not in FEATURES:
+            raise KeyError(f"{type(self).__name__} has no mode {mode!r}; known: {list(MODES)}.")
+        if f"delta_{mode}" not in batch:
+            raise ConfigError(
+                f"This batch has no perturbation of mode {mode!r}. Add the split to "
+                "`data.perturb_splits` (val or test) and the mode to `data.perturb_modes`."
+            )
+        moved = copy.copy(batch)
+        feature = FEATURES[mode]
+        moved[feature] = batch[feature] + batch[f"delta_{mode}"]
+        moved.target = batch[f"target_{mode}"]
+        for name in [
+            key for key in moved.keys() if key.startswith(("delta_", "target_", "valid_"))
+        ]:
+            del moved[name]
+        owner = {"A": batch.constraint_batch[batch.edge_index[0]], "b": batch.constraint_batch}
+        layout = Ragged(owner.get(mode, batch.batch), batch.num_graphs)
+        size = layout.norm(moved[feature] - batch[feature])
+        return Perturbed(moved, size, batch[f"valid_{mode}"])
+
+    def _norm(self, y: Tensor, batch: Any) -> Tensor:
+        return Ragged(batch.batch, batch.num_graphs).norm(y)
+
+    def _squares(self, y: Tensor, batch: Any) -> Tensor:
+        difference = y - batch.target
+        return Ragged(batch.batch, batch.num_graphs).dot(difference, difference)
