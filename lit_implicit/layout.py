@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lit_implicit.tree import map_tensors
+
 Real = Float[Tensor, "..."]
 PerSample = Float[Tensor, "..."]
 Mask = Bool[Tensor, " n"]
@@ -139,21 +141,11 @@ def select_samples(c: Any, keep: Mask) -> Any:
     Raises:
         TypeError: If something else is found: what samples share belongs in a buffer.
     """
-    import dataclasses
 
-    if c is None:
-        return None
-    if isinstance(c, Tensor):
-        return c[keep]
-    if isinstance(c, dict):
-        return {key: select_samples(value, keep) for key, value in c.items()}
-    if isinstance(c, (tuple, list)):
-        parts = [select_samples(value, keep) for value in c]
-        return type(c)(*parts) if hasattr(c, "_fields") else type(c)(parts)
-    if dataclasses.is_dataclass(c) and not isinstance(c, type):
-        fields = {f.name: getattr(c, f.name) for f in dataclasses.fields(c)}
-        return dataclasses.replace(c, **{k: select_samples(v, keep) for k, v in fields.items()})
-    raise TypeError(
-        f"A context may hold per-sample tensors only, got {type(c).__name__}. Make what "
-        "all samples share a buffer of the operator, or define `select` in the operator."
-    )
+    def refuse(found: Any) -> Any:
+        raise TypeError(
+            f"A context may hold per-sample tensors only, got {type(found).__name__}. Make what "
+            "all samples share a buffer of the operator, or define `select` in the operator."
+        )
+
+    return map_tensors(lambda tensor: tensor[keep], c, other=refuse)

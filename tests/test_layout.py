@@ -63,7 +63,9 @@ def test_half_precision_norm_does_not_overflow():
 
 
 def test_ragged_sample_without_nodes_has_norm_zero():
-    assert Ragged(torch.tensor([0, 0]), 2).norm(torch.ones(2)).tolist() == pytest.approx([2**0.5, 0.0])
+    assert Ragged(torch.tensor([0, 0]), 2).norm(torch.ones(2)).tolist() == pytest.approx(
+        [2**0.5, 0.0]
+    )
 
 
 def test_select_samples_walks_nested_contexts_and_refuses_the_rest():

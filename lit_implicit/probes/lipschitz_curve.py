@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -15,9 +14,10 @@ from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.objective import AbstractObjective, Mode
 from lit_implicit.probes.iterates import iterates
 from lit_implicit.solvers import AbstractSolver
+from lit_implicit.tree import map_tensors
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # torchmetrics copies what `compute` returns, and cannot copy frozen ones
 class LipschitzCurve:
     """Estimates of L_t, t = 0..T, for each mode of perturbation.
 
@@ -135,5 +135,4 @@ class LipschitzCurveProbe(Metric):
 
 
 def _to_double(x: Any) -> Any:
-    """Widen the floating-point tensors of an input, in whatever nesting it comes."""
-    return apply_to_collection(x, Tensor, lambda t: t.double() if t.is_floating_point() else t)
+    return map_tensors(lambda t: t.double() if t.is_floating_point() else t, x)

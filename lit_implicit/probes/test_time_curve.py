@@ -14,7 +14,7 @@ from lit_implicit.probes.iterates import iterates
 from lit_implicit.solvers import AbstractSolver
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # torchmetrics copies what `compute` returns, and cannot copy frozen ones
 class TestTimeCurve:
     """Statistics over samples at each iteration t = 0..T; every tensor has shape `(T + 1,)`.
 

@@ -1,5 +1,7 @@
 """All solvers over the shared problems, and what each of them promises by itself."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from problems import NAMES, PROBLEMS, Affine, affine_solution, matrix, random, solve, systems
@@ -151,7 +153,7 @@ def test_on_iterate_sees_each_evaluated_iterate():
     g, z0 = Equilibrium(operator).bind(x)
     Picard(rtol=0.0, max_iter=4).solve(g, z0, on_iterate=lambda k, z, gz: seen.append((k, z, gz)))
     assert [k for k, _, _ in seen] == [0, 1, 2, 3]
-    for (_, _, gz), (_, z, _) in zip(seen, seen[1:], strict=False):
+    for (_, _, gz), (_, z, _) in pairwise(seen):
         assert torch.equal(gz, z)
 
 

@@ -1,0 +1,120 @@
+"""What the monitors log and write, against closed forms of the affine task."""
+
+import csv
+import json
+from collections import defaultdict
+
+import pytest
+from affine_task import AffineData, AffineNetwork, AffineObjective, AffineOperator
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lit_implicit import ExplicitLightningModule, Implicit, ImplicitLightningModule, Picard
+from lit_implicit.callbacks import LipschitzCurveMonitor, SolverMonitor, TestTimeCurveMonitor
+from lit_implicit.errors import ConfigError
+
+W = 0.5
+
+
+class Frozen(ImplicitLightningModule):
+    """A model that training leaves as it is, so that its curves are known."""
+
+    def configure_optimizers(self):
+        import torch
+
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Fit and test once with all monitors; return the folder, the trainer and the events."""
+    folder = tmp_path_factory.mktemp("run")
+    monitors = [SolverMonitor(), TestTimeCurveMonitor(6, 2), LipschitzCurveMonitor(6, 2)]
+    trainer = Trainer(
+        max_epochs=3, accelerator="cpu", logger=TensorBoardLogger(folder, name="", version=""),
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=monitors, log_every_n_steps=1,
+    )  # fmt: skip
+    solver = Picard(rtol=1e-3, max_iter=20)
+    module = Frozen(AffineOperator(W), AffineObjective(), solver, Implicit())
+    data = AffineData()
+    trainer.fit(module, data)
+    after_fit = dict(trainer.callback_metrics)
+    trainer.test(module, data, verbose=False)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
+    return folder, {**after_fit, **trainer.callback_metrics}, events, monitors
+
+
+def scalars(events, tag):
+    values = defaultdict(list)
+    for event in events.Scalars(tag):
+        values[event.step].append(event.value)
+    return dict(values)
+
+
+def test_solver_statistics_are_logged_for_all_stages(run):
+    _, metrics, _, _ = run
+    # The first k with w^k <= 1e-3 (2 - w^k) is 9, so the tenth evaluation meets the tolerance.
+    for stage in ("train", "val", "test"):
+        assert metrics[f"{stage}/n_iter_mean"] == metrics[f"{stage}/n_iter_max"] == 10
+        assert metrics[f"{stage}/converged"] == 1
+        assert metrics[f"{stage}/failed"] == 0
+        ratio = W**9 / (2 - W**9)
+        assert metrics[f"{stage}/relative_residual"].item() == pytest.approx(ratio, rel=1e-4)
+    assert metrics["train/adjoint_relative_residual"] <= 1e-3
+    # The adjoint starts at v instead of 0, one step ahead: w v against v (1 + w).
+    assert metrics["train/adjoint_n_iter_mean"] == 9
+
+
+def test_test_curve_is_logged_with_iterations_as_steps(run):
+    _, _, events, monitors = run
+    curve = scalars(events, "test_curve/lipschitz_input")
+    assert list(curve) == list(range(7))
+    for t, (value,) in curve.items():
+        assert value == pytest.approx((1 - W**t) / (1 - W), rel=1e-3)
+    assert list(scalars(events, "test_curve/error_mean")) == list(range(7))
+    assert monitors[1].results["test"]["t"] == list(range(7))
+
+
+def test_validation_curves_follow_the_epochs_they_are_due_at(run):
+    _, _, events, _ = run
+    # Every second epoch, and the last.
+    assert list(scalars(events, "val_curve/lipschitz_input_t4")) == [1, 2]
+    assert {"val/test_time_curve", "test/lipschitz_curve"} <= set(events.Tags()["images"])
+
+
+def test_run_directory_holds_csv_json_and_png_of_each_curve(run):
+    folder, _, _, _ = run
+    for stage in ("val", "test"):
+        for name in ("test_time_curve", "lipschitz_curve"):
+            path = folder / "figures" / f"{stage}_{name}"
+            rows = list(csv.DictReader(path.with_suffix(".csv").open()))
+            assert [float(row["t"]) for row in rows] == list(range(7))
+            content = json.loads(path.with_suffix(".json").read_text())
+            assert content["settings"]["solver"].startswith("Picard(damping=1.0")
+            assert path.with_suffix(".png").stat().st_size > 5000
+    settings = json.loads((folder / "figures/test_lipschitz_curve.json").read_text())["settings"]
+    assert settings["target_slopes"]["input"] == pytest.approx(2.0, rel=1e-3)
+    assert settings["n_samples"] == {"input": 8}
+
+
+def test_an_explicit_model_has_no_curve_and_no_statistics(tmp_path):
+    monitors = [SolverMonitor(), TestTimeCurveMonitor(), LipschitzCurveMonitor()]
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=monitors,
+        enable_model_summary=False, default_root_dir=tmp_path, enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.test(
+        ExplicitLightningModule(AffineNetwork(), AffineObjective()), AffineData(), verbose=False
+    )
+    assert monitors[1].results == monitors[2].results == {}
+    assert set(trainer.callback_metrics) == {"test/loss", "test/error"}
+
+
+def test_negative_settings_are_refused():
+    with pytest.raises(
+        ConfigError, match=r"TestTimeCurveMonitor.n_iter` must be at least 0, got -1"
+    ):
+        TestTimeCurveMonitor(-1)

@@ -1,0 +1,133 @@
+"""Curves against closed forms: z = w z + x from 0 has y_t = (1 - w^t) / (1 - w) x."""
+
+import pytest
+import torch
+from affine_task import AffineObjective, AffineOperator
+from torch import nn
+
+from lit_implicit import AbstractOperator, Equilibrium, Mode, Perturbed, Picard
+from lit_implicit.probes import LipschitzCurveProbe, TestTimeCurveProbe, iterates
+
+W, T = 0.5, 8
+GAIN = (1 - W ** torch.arange(T + 1).double()) / (1 - W)
+
+
+def equilibrium(dtype=torch.float64):
+    # A solver that would stop at once: probes must not listen to it.
+    return Equilibrium(AffineOperator(W).to(dtype), Picard(rtol=0.5, max_iter=2))
+
+
+def batch(n=5, seed=0, dtype=torch.float64):
+    x = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return x.to(dtype), (2 * x).to(dtype)
+
+
+def test_iterates_are_those_of_plain_iteration_and_ignore_tolerances():
+    x, _ = batch()
+    layer = equilibrium()
+    with torch.no_grad():
+        items = list(iterates(layer, x, T))
+    assert len(items) == T + 1
+    for t, item in enumerate(items):
+        assert torch.allclose(item.y, GAIN[t] * x, rtol=1e-14)
+        # |G(z_t) - z_t| / |G(z_t)| = w^t |x| / (gain_{t+1} |x|)
+        ratio = W**t / ((1 - W ** (t + 1)) / (1 - W))
+        assert torch.allclose(item.relative_residual, torch.full((5,), ratio).double(), rtol=1e-8)
+
+
+def test_iterates_follow_another_solver_when_told():
+    x, _ = batch()
+    with torch.no_grad():
+        damped = list(iterates(equilibrium(), x, 1, Picard(0.25)))
+    assert torch.allclose(damped[1].y, 0.25 * x)
+
+
+def test_test_time_curve_matches_the_closed_form_over_batches():
+    probe, batches = TestTimeCurveProbe(T, rtol=0.1), [batch(5, 0), batch(2, 1)]
+    for one in batches:
+        probe.update(equilibrium(), AffineObjective(), one)
+    curve = probe.compute()
+    norms = torch.cat([x for x, _ in batches]).norm(dim=1)
+    errors = (2 - GAIN)[:, None] * norms
+    assert torch.allclose(curve.error_mean, errors.mean(1))
+    assert torch.allclose(curve.error_std, errors.std(1, correction=0))
+    assert torch.allclose(curve.error_median, errors.median(1).values)
+    assert curve.n_samples == 7
+    # w^t / gain_{t+1} is at most 0.1 from t = 3 on: 0.125 / 1.875.
+    assert curve.converged.tolist() == [0.0] * 3 + [1.0] * (T - 2)
+    columns = curve.columns()
+    assert columns["t"] == list(range(T + 1))
+    assert {len(values) for values in columns.values()} == {T + 1}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lipschitz_curve_matches_the_closed_form(dtype):
+    objective = AffineObjective()
+    probe = LipschitzCurveProbe(T, objective.modes)
+    for seed in (0, 1):
+        probe.update(equilibrium(dtype), objective, batch(4, seed, dtype))
+    curve = probe.compute()
+    # The task perturbs in the batch's dtype, by 1e-3: float32 leaves 1e-4 of the quotient.
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-3
+    assert torch.allclose(curve.slopes["input"], GAIN, rtol=tolerance)
+    assert curve.target_slopes["input"] == pytest.approx(2.0, rel=tolerance)
+    assert curve.n_samples == {"input": 8}
+    assert curve.columns()["lipschitz_input"] == curve.slopes["input"].tolist()
+
+
+class TwoSizes(AffineObjective):
+    """Slopes that differ by sample, one of them not valid."""
+
+    @property
+    def modes(self):
+        return {"largest": Mode("max"), "average": Mode("mean")}
+
+    def perturb(self, batch, mode, generator=None):
+        x, y = batch
+        dx = torch.ones_like(x)
+        # Sizes are wrong on purpose: quotients of 1, 2 and 100 times the gain.
+        size = dx.norm(dim=1) / torch.tensor([1.0, 2.0, 100.0])
+        return Perturbed((x + dx, y + 2 * dx), size, torch.tensor([True, True, False]))
+
+
+def test_lipschitz_curve_aggregates_valid_pairs_as_the_mode_says():
+    objective = TwoSizes()
+    probe = LipschitzCurveProbe(2, objective.modes)
+    probe.update(equilibrium(), objective, batch(3))
+    curve = probe.compute()
+    assert torch.allclose(curve.slopes["largest"], 2 * GAIN[:3])
+    assert torch.allclose(curve.slopes["average"], 1.5 * GAIN[:3])
+    assert curve.n_samples == {"largest": 2, "average": 2}
+
+
+def test_lipschitz_curve_starts_both_runs_alike_where_starts_are_drawn():
+    class RandomStart(AbstractOperator):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.tensor(W))
+
+        def init_state(self, c, generator=None):
+            return torch.randn(c.shape, generator=generator, dtype=c.dtype)
+
+        def forward(self, z, c):
+            return self.w * z + c
+
+    objective = AffineObjective()
+    probe = LipschitzCurveProbe(3, objective.modes)
+    probe.update(Equilibrium(RandomStart().double()), objective, batch())
+    assert torch.allclose(probe.compute().slopes["input"], GAIN[:4])
+
+
+def test_probes_leave_the_model_as_it_was():
+    layer = equilibrium(torch.float32)
+    objective = AffineObjective()
+    probe = LipschitzCurveProbe(2, objective.modes)
+    probe.update(layer, objective, batch(dtype=torch.float32))
+    assert layer.operator.weight.dtype == torch.float32
+
+
+def test_probes_refuse_what_they_cannot_measure():
+    with pytest.raises(ValueError, match="n_iter` must be at least 1, got 0"):
+        TestTimeCurveProbe(0)
+    with pytest.raises(ValueError, match="no modes of perturbation"):
+        LipschitzCurveProbe(3, {})

@@ -1,0 +1,114 @@
+import pytest
+import torch
+from affine_task import AffineData, AffineNetwork, AffineObjective, AffineOperator
+from lightning.pytorch import Trainer
+from torchmetrics import MeanSquaredError, MetricCollection
+
+from lit_implicit import (
+    Anderson,
+    ExplicitLightningModule,
+    Implicit,
+    ImplicitLightningModule,
+    Picard,
+    Unrolled,
+)
+from lit_implicit.errors import CheckpointError
+
+
+def trainer(tmp_path, **options):
+    return Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("adjoint", [Implicit(), Unrolled()], ids=["implicit", "unrolled"])
+def test_fit_finds_the_map_that_made_the_data(tmp_path, adjoint):
+    module = ImplicitLightningModule(AffineOperator(), AffineObjective(), Picard(), adjoint)
+    module.configure_optimizers = lambda: torch.optim.Adam(module.parameters(), lr=0.05)
+    trainer(tmp_path, max_epochs=40, limit_val_batches=0).fit(module, AffineData())
+    # The targets are the fixed points of z = z / 2 + x.
+    assert torch.allclose(module.operator.weight, 0.5 * torch.eye(3), atol=0.02)
+
+
+def test_test_settings_rule_all_but_training():
+    solver = Anderson(max_iter=3, rtol=1e-2)
+    module = ImplicitLightningModule(
+        AffineOperator(), AffineObjective(), solver, test_max_iter=40, test_rtol=1e-6
+    )
+    assert module.train_equilibrium.solver == solver
+    assert module.test_equilibrium.solver == Anderson(max_iter=40, rtol=1e-6)
+    other = ImplicitLightningModule(
+        AffineOperator(), AffineObjective(), solver, test_solver=Picard(), test_max_iter=7
+    )
+    assert other.test_equilibrium.solver == Picard(max_iter=7)
+    x = torch.randn(4, 3)
+    with torch.no_grad():
+        assert torch.allclose(module(x), torch.linalg.solve(0.7 * torch.eye(3), x.T).T, rtol=1e-4)
+
+
+class Failing(AffineOperator):
+    """Samples whose first entry is above 50 become NaN."""
+
+    def forward(self, z, c):
+        return super().forward(z, c) * torch.where(c[:, :1] > 50, float("nan"), 1.0)
+
+
+def training_step(x, tmp_path):
+    module = ImplicitLightningModule(Failing(), AffineObjective(), Picard(), Implicit())
+    module.log = lambda *args, **kwargs: logged.update({args[0]: args[1]})
+    logged = {}
+    loss = module.training_step((x, 2 * x), 0)["loss"]
+    loss.backward()
+    return loss.detach(), module.operator.weight.grad, logged
+
+
+def test_failed_samples_are_counted_and_give_no_loss_and_no_gradient(tmp_path):
+    x = torch.randn(4, 3)
+    x[2, 0] = 100.0
+    loss, gradient, logged = training_step(x, tmp_path)
+    expected_loss, expected, _ = training_step(x[[0, 1, 3]], tmp_path)
+    assert logged["train/n_failed"] == 1
+    assert torch.allclose(loss, expected_loss)
+    assert torch.allclose(gradient, expected, rtol=1e-5)
+
+
+def test_a_batch_that_fails_whole_gives_zero_gradients_to_every_parameter(tmp_path):
+    loss, gradient, logged = training_step(torch.full((2, 3), 100.0), tmp_path)
+    assert loss == 0
+    assert gradient is not None
+    assert not gradient.any()
+    assert logged["train/n_failed"] == 2
+
+
+def test_errors_are_means_over_samples_not_over_batches(tmp_path):
+    module = ImplicitLightningModule(AffineOperator(), AffineObjective(), Picard(rtol=1e-6))
+    data = AffineData(n_samples=5, batch_size=4)  # batches of 4 and 1
+    run = trainer(tmp_path)
+    run.test(module, data, verbose=False)
+    x = next(iter(AffineData(n_samples=5, batch_size=5).test_dataloader()))
+    with torch.no_grad():
+        expected = module.objective.error(module(x[0]), x).mean()
+    assert run.callback_metrics["test/error"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_objectives_own_metrics_are_logged_by_stage(tmp_path):
+    class Measured(AffineObjective):
+        def metrics(self):
+            return MetricCollection({"mse": MeanSquaredError()})
+
+    run = trainer(tmp_path)
+    run.test(ExplicitLightningModule(AffineNetwork(), Measured()), AffineData(), verbose=False)
+    assert run.callback_metrics["test/mse"] == pytest.approx(run.callback_metrics["test/loss"])
+
+
+def test_init_weights_start_from_a_checkpoint(tmp_path):
+    source = ImplicitLightningModule(AffineOperator(0.1), AffineObjective())
+    path = tmp_path / "weights.ckpt"
+    torch.save({"state_dict": source.state_dict()}, path)
+    module = ImplicitLightningModule(AffineOperator(0.9), AffineObjective(), init_weights=str(path))
+    assert torch.equal(module.operator.weight, source.operator.weight)
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        ExplicitLightningModule(AffineNetwork(), AffineObjective(), init_weights=str(path))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        ExplicitLightningModule(AffineNetwork(), AffineObjective(), init_weights="nowhere.ckpt")
