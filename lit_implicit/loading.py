@@ -36,8 +36,8 @@ def load(path: str | Path) -> AbstractLightningModule:
     if CONFIG_KEY not in checkpoint:
         raise CheckpointError(
             f"Checkpoint {str(path)!r} carries no settings (key {CONFIG_KEY!r}), so its model is "
-            "not known: it was not written by `lit-implicit fit`. Build the module yourself, and give "
-            "it the weights by `init_weights`."
+            "not known: it was not written by `lit-implicit fit`. Build the module yourself, and "
+            "give it the weights by `init_weights`."
         )
     module = _build(yaml.safe_load(checkpoint[CONFIG_KEY])["model"], path)
     try:
@@ -50,13 +50,15 @@ def load(path: str | Path) -> AbstractLightningModule:
     return module.eval()
 
 
+def no_checkpoint(path: Path) -> str:
+    """Return the message about a checkpoint that does not exist."""
+    there = ", ".join(sorted(p.name for p in path.parent.glob("*.ckpt")))
+    return f"Checkpoint {str(path)!r} does not exist. In its folder: {there or 'no checkpoint'}."
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        there = sorted(p.name for p in path.parent.glob("*.ckpt"))
-        raise CheckpointError(
-            f"Checkpoint {str(path)!r} does not exist. "
-            f"In that folder: {', '.join(there) or 'no checkpoint'}."
-        )
+        raise CheckpointError(no_checkpoint(path))
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as err:

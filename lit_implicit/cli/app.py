@@ -1,7 +1,9 @@
 """The LightningCLI behind the commands: defaults, run directory, loggers, callbacks."""
 
+from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -16,7 +18,9 @@ from lit_implicit.cli.parser import OneLineParser
 from lit_implicit.cli.run import Run
 from lit_implicit.cli.run_directory import make_run_directory
 from lit_implicit.cli.saved_config import SavedConfig
-from lit_implicit.errors import ConfigError
+from lit_implicit.cli.trainer import CurveTrainer
+from lit_implicit.errors import CheckpointError, ConfigError
+from lit_implicit.loading import no_checkpoint
 from lit_implicit.module import AbstractLightningModule
 from lit_implicit.reporting.loggers import run_loggers
 
@@ -38,7 +42,7 @@ class ImplicitCLI(LightningCLI):
             datamodule_class=LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            trainer_class=Trainer,
+            trainer_class=CurveTrainer,
             trainer_defaults={"enable_autolog_hparams": False},  # config.yaml holds them all
             save_config_callback=SavedConfig,
             seed_everything_default=0,
@@ -58,6 +62,7 @@ class ImplicitCLI(LightningCLI):
             "validate": skip,
             "test": skip,
             "predict": skip,
+            "curve": skip,
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -79,6 +84,7 @@ class ImplicitCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Make the run directory, if anything is going to be written."""
+        _check_exists(self._get(self.config, "ckpt_path"))
         if self._get(self.config, "trainer").fast_dev_run:
             return
         given = self._get(self.config, "run_dir")
@@ -91,8 +97,11 @@ class ImplicitCLI(LightningCLI):
         """Build data, model and trainer; a value that a class refuses is its user's to change."""
         try:
             super().instantiate_classes()
-        except ValueError as err:
-            raise ConfigError(f"A setting has a value that is not allowed: {err}") from err
+        except Exception as err:
+            cause = _cause(err)
+            if isinstance(cause, (ValueError, MisconfigurationException)):
+                raise ConfigError(f"A setting is not allowed: {cause}") from err
+            raise cause from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the loggers and callbacks of a run."""
@@ -101,7 +110,7 @@ class ImplicitCLI(LightningCLI):
         parser.callback_keys = [key for key in parser.callback_keys if self._wants(key)]
         folder = self.run.folder
         self.run.report = RunReport(
-            folder, self.run.command, self.request.task, self._get(self.config, "seed_everything")
+            folder, self.run.line, self.request.task, self._get(self.config, "seed_everything")
         )
         self.trainer_defaults["callbacks"] = [self.run.report]
         if folder is not None:
@@ -117,9 +126,12 @@ class ImplicitCLI(LightningCLI):
         return self.run.trainer
 
     def _wants(self, key: str) -> bool:
-        if key == "checkpoint" and self._get(self.config, "trainer").enable_checkpointing is False:
+        if self._get(self.config_init, key) is None:
             return False
-        return self._get(self.config_init, key) is not None
+        # A fast_dev_run has no folder, but would still write its last weights.
+        keeps = self.request.command == "fit" and self.run.folder is not None
+        off = self._get(self.config, "trainer").enable_checkpointing is False
+        return key != "checkpoint" or (keeps and not off)
 
     def validate(self, **kwargs: Any) -> None:
         """Run the command `validate`; our own table stands in for Lightning's."""
@@ -133,6 +145,11 @@ class ImplicitCLI(LightningCLI):
         """Run the command `predict`; the answers are written, not kept in memory."""
         self.trainer.predict(return_predictions=False, **kwargs)
 
+    def curve(self, **kwargs: Any) -> None:
+        """Run the command `curve`."""
+        assert isinstance(self.trainer, CurveTrainer)
+        self.run.curves = self.trainer.curve(**kwargs)
+
     def after_fit(self) -> None:
         """Test with the best checkpoint, or with the last weights where none was kept."""
         wanted = self._get(self.config, "test_after_fit")
@@ -142,6 +159,21 @@ class ImplicitCLI(LightningCLI):
         checkpoint = self.trainer.checkpoint_callback
         best = isinstance(checkpoint, ModelCheckpoint) and checkpoint.best_model_path
         self.test(model=self.model, datamodule=self.datamodule, ckpt_path="best" if best else None)
+
+
+def _cause(err: BaseException) -> BaseException:
+    """What a class raised, below the reports of jsonargparse about the branches of its unions."""
+    while str(err).startswith("Does not validate") and (inner := err.__cause__ or err.__context__):
+        err = inner
+    return err
+
+
+def _check_exists(ckpt_path: str | None) -> None:
+    """Complain about a missing checkpoint before anything is built; names like 'last' are none."""
+    if ckpt_path is None or "://" in ckpt_path or Path(ckpt_path).exists():
+        return
+    if ckpt_path not in ("best", "last", "hpc", "registry"):
+        raise CheckpointError(no_checkpoint(Path(ckpt_path)))
 
 
 def _model_name(model: Any) -> str:

@@ -3,26 +3,25 @@
 import difflib
 import importlib
 import inspect
+import itertools
 import re
 from argparse import ArgumentParser
 from collections.abc import Iterable
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
+_REQUIRED = re.compile(r"arguments are required: (\S+?)(?:,|$)")
 _NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
 _NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 _NO_IMPORT = re.compile(r"No module named|has no attribute|cannot import name")
-_EXPECTED = re.compile(r"Expected (?:a|an|one of) (.+)|Not a valid subclass of (\w+)")
-_GIVEN = re.compile(r"(?:Got value|Given value): (.+)$")
-_NESTED = re.compile(r"NestedArg\(key='[^']*', val=(.*)\)$")
+_WRONG_CLASS = re.compile(r"Import path (\S+ )?does not correspond to a subclass of (\w+)")
+_EXPECTED = re.compile(r"Expected (?:an? )?(.+)|Not a valid (subclass of \w+)")
+_STRUCTURE = re.compile(r"Does not validate|Subtypes:|Errors:|Given value|Expected a path but|^-?$")
 _BASE = re.compile(r"<class '([\w.]+)'>")
 
 
 def explain(message: str, parser: ArgumentParser) -> str:
     """Say in one line what is wrong, where, what was given, what is allowed.
-
-    The tree holds, from the outside to the inside, the keys and classes that lead to the mistake.
-    For a union it lists the branches in order, and the first is the one that was meant.
 
     Args:
         message: The parser's message.
@@ -35,9 +34,56 @@ def explain(message: str, parser: ArgumentParser) -> str:
         return _unknown_option(message.partition(": ")[2].split()[0], parser)
     if found := re.search(r"does not accept option '([^']+)'", message):
         return _unknown_key(found[1], parser)
-    if found := re.search(r"[Kk]ey [\"'](\S+)[\"'] is required|option (\S+) is required", message):
-        return _missing(found[1] or found[2])
-    return _nested(message) or " ".join(message.split())
+    return innermost(message) or " ".join(message.split())
+
+
+def innermost(message: str) -> str | None:
+    """Find the mistake in a tree of what was tried.
+
+    From the outside to the inside, the tree names the keys and classes that lead to the mistake. Of
+    a union it lists the branches in order; the first, a class, is what was meant, the last is null.
+
+    Args:
+        message: The tree, as jsonargparse prints it.
+
+    Returns:
+        One line, or None if the tree has an unknown form.
+    """
+    keys: list[str] = []
+    owner = ""  # the class whose arguments are being looked at
+    types = ""  # what the innermost value may be, if the tree says so
+    lines = [line.strip() for line in message.splitlines()]
+    for number, line in enumerate(lines):
+        if key := _KEY.search(line):
+            keys.append(key[1])
+            types = ""
+        where = f"`{'.'.join(keys)}`"
+        text = line.removeprefix("- ")
+        if line.startswith("Subtypes:"):
+            types = line.partition(": ")[2][1:-1]
+        elif found := _CLASS.search(line):
+            owner, types = found[1], ""
+        elif found := _REQUIRED.search(line):
+            return _missing(".".join([*keys, found[1].rpartition(".")[2]]))
+        elif found := _NOT_ACCEPTED.search(line):
+            return _not_accepted(owner, found[1], where)
+        elif found := _WRONG_CLASS.search(line):
+            given = (found[1] or _given(lines, number)).strip()
+            return f"{where} must be a subclass of {found[2]}, got {given}."
+        elif found := _NO_CLASS.search(line):
+            base = _BASE.search(types)
+            return _no_class(found[1], where, base[1] if base else _annotation(owner, keys[-1]))
+        elif _NO_IMPORT.search(line):
+            return f"{where} names the class {owner!r}, which cannot be imported: {text}."
+        elif _STRUCTURE.search(line) or key:
+            continue
+        elif (found := _EXPECTED.match(text)) and keys:
+            wanted, _, got = (found[1] or found[2]).partition(". Got value: ")
+            return f"{where} must be {_plain(types or wanted)}, got {got or _given(lines, number)}."
+        else:  # the class itself refused; its message goes on to the next branch of the union
+            own = itertools.takewhile(lambda part: not part.startswith("- "), lines[number + 1 :])
+            return " ".join([text, *own])
+    return None
 
 
 def _unknown_option(option: str, parser: ArgumentParser) -> str:
@@ -56,64 +102,43 @@ def _unknown_key(key: str, parser: ArgumentParser) -> str:
 
 
 def _missing(key: str) -> str:
-    key = key.replace("init_args.", "")
     return (
         f"`{key}` is not set. Name a task, `--task NAME` (see `lit-implicit tasks`), or give "
-        f"`{key}` a class_path."
+        f"`{key}` a value."
     )
 
 
-def _nested(message: str) -> str | None:
-    keys: list[str] = []
-    owner = ""  # the class whose arguments are being looked at
-    bases: list[str] = []
-    for line in message.splitlines():
-        if found := _KEY.search(line):
-            keys.append(found[1])
-        where = f"`{'.'.join(keys)}`"
-        if line.strip().startswith("Subtypes:"):
-            bases = _BASE.findall(line)
-        if found := _CLASS.search(line):
-            owner = found[1]
-        elif found := _NOT_ACCEPTED.search(line):
-            allowed = _arguments(owner)
-            return (
-                f"`{owner}` has no argument {found[1]!r} ({where}, {_given(message)})."
-                f"{_hint(found[1], allowed)} Allowed: {', '.join(allowed) or 'none'}."
-            )
-        elif found := _NO_CLASS.search(line):
-            names = _subclasses(bases or _annotation(owner, keys[-1] if keys else ""))
-            return (
-                f"{where} names the class {found[1]!r}, which is not known.{_hint(found[1], names)}"
-                + (f" Known: {', '.join(names)};" if names else "")
-                + " any other by its full path, 'package.module.Class'."
-            )
-        elif _NO_IMPORT.search(line):
-            return f"{where} names the class {owner!r}, which cannot be imported: {line.strip()}."
-        elif found := _EXPECTED.search(line):
-            if found[1] and found[1].startswith("path but"):
-                continue
-            return f"{where} must be {_allowed(message, found)}, {_given(message)}."
-        elif "is required" in line and (found := re.search(r"[\"'](\S+)[\"']", line)):
-            return _missing(".".join([*keys, found[1]]))
-    return None
+def _not_accepted(owner: str, name: str, where: str) -> str:
+    allowed = _arguments(owner)
+    return (
+        f"{where} has no argument {name!r}.{_hint(name, allowed)} "
+        f"{owner} takes {', '.join(allowed) or 'none'}."
+    )
 
 
-def _allowed(message: str, found: re.Match[str]) -> str:
-    types = re.search(r"Subtypes: \[(.*)\]", message)
-    text = types[1] if types and found[1] else found[1] or f"a {found[2]}"
-    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("NoneType", "null")
-    return re.sub(r"\. Got value.*$", "", text).replace(", ", " or ")
+def _no_class(name: str, where: str, base: str) -> str:
+    names = _subclasses(base)
+    known = f" Known: {', '.join(names)}." if 0 < len(names) <= 16 else ""
+    return (
+        f"{where} names the class {name!r}, which is not known.{_hint(name, names)}{known} "
+        "Name any other by its full path, 'package.module.Class'."
+    )
 
 
-def _given(message: str) -> str:
-    """What the user gave: the innermost value, which stands first."""
-    for line in message.splitlines():
-        if found := _GIVEN.search(line):
-            nested = _NESTED.search(found[1])
-            value = nested[1].strip("'") if nested else found[1]
-            return f"got {value!r}" if not value.startswith(("{", "[")) else f"got {value}"
-    return "got something else"
+def _plain(types: str) -> str:
+    """Put a list of types in words."""
+    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", types).replace("typing.", "")
+    return re.sub(r", (?![^\[]*\])", " or ", types.replace("NoneType", "null"))
+
+
+def _given(lines: list[str], number: int) -> str:
+    """The value that a branch is about: the first that is printed behind it."""
+    for line in lines[number:]:
+        if line.startswith("Given value: "):
+            value = line.removeprefix("Given value: ")
+            nested = re.match(r"NestedArg\(key='[^']*', val=(.*)\)$", value)
+            return nested[1] if nested else value
+    return "something else"
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
@@ -135,27 +160,32 @@ def _import(path: str) -> type | None:
 
 
 def _arguments(path: str) -> list[str]:
+    """The arguments of a class that can be set; its first, if it is an optimizer's, cannot."""
     found = _import(path)
-    if found is None:
-        return []
-    return [name for name in inspect.signature(found).parameters if name not in ("args", "kwargs")]
+    names = list(inspect.signature(found).parameters) if found else []
+    hidden = {
+        "args",
+        "kwargs",
+        *(("params", "optimizer") if path.startswith("torch.optim") else ()),
+    }
+    return [name for name in names if name not in hidden]
 
 
-def _annotation(owner: str, key: str) -> list[str]:
+def _annotation(owner: str, key: str) -> str:
     """The class that an argument of `owner` must derive from, where the message leaves it out."""
     found = _import(owner)
     parameter = inspect.signature(found).parameters.get(key) if found else None
     kind = parameter.annotation if parameter else None
-    return [f"{kind.__module__}.{kind.__qualname__}"] if isinstance(kind, type) else []
+    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else ""
 
 
-def _subclasses(bases: list[str]) -> list[str]:
-    """Names of the concrete classes that are imported and derive from the first base."""
-    todo = [base for path in bases[:1] if (base := _import(path))]
+def _subclasses(base: str) -> list[str]:
+    """Names of the concrete classes that are imported and derive from a base."""
+    todo = [found] if (found := _import(base)) else []
     names: set[str] = set()
     while todo:
         kind = todo.pop()
         todo += kind.__subclasses__()
         if not inspect.isabstract(kind) and not kind.__name__.startswith(("_", "Abstract")):
             names.add(kind.__name__)
-    return sorted(names) if len(names) <= 20 else []
+    return sorted(names)

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lit_implicit.cli.first_pass import Request
 from lit_implicit.cli.run_directory import forget_run_directory
-from lit_implicit.errors import LitImplicitError
+from lit_implicit.errors import CheckpointError, LitImplicitError
 from lit_implicit.reporting.table import print_report
 
 if TYPE_CHECKING:
@@ -25,16 +25,20 @@ class Run:
     """What is known of a run; filled in while it proceeds.
 
     Args:
-        command: The command line, for the report.
+        command: The command, as `fit`.
+        line: The whole command line, for the report.
         folder: The run directory; None where nothing is written.
         report: The callback that collects the results.
         trainer: The trainer.
+        curves: What the command `curve` measured.
     """
 
     command: str
+    line: str
     folder: Path | None = None
     report: "RunReport | None" = None
     trainer: Trainer | None = None
+    curves: dict[str, list[float]] | None = None
 
 
 def execute(request: Request) -> int:
@@ -47,7 +51,7 @@ def execute(request: Request) -> int:
     from lit_implicit.cli.app import ImplicitCLI
 
     _silence()
-    run = Run(shlex.join(["lit-implicit", *request.argv]))
+    run = Run(request.command, shlex.join(["lit-implicit", *request.argv]))
     try:
         ImplicitCLI(request, run)
     except (KeyboardInterrupt, SystemExit) as err:  # Lightning exits after Ctrl-C
@@ -55,18 +59,26 @@ def execute(request: Request) -> int:
         raise
     except BaseException as err:
         _broke_off(run, "failed", err)
+        if isinstance(err, RuntimeError) and "loading state_dict" in str(err):
+            raise CheckpointError(
+                f"The checkpoint does not fit the model that the settings describe: {err}. The "
+                "settings it was trained with stand in config.yaml of its run."
+            ) from err
         raise
     finally:
         forget_run_directory()
     if run.report is not None:
         run.report.write("completed")
-        print_report(run.report.content, run.folder)
+        print_report(run.report.content, run.folder, run.curves)
     return 0
 
 
 def _silence() -> None:
     """Keep out what says nothing about the run: advertisements, and warnings about libraries."""
     warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
+    # The weights of one run, used in another: this is how a run directory is meant.
+    warnings.filterwarnings("ignore", "The dirpath has changed from")
+    warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`, callbacks used")
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
 
@@ -83,6 +95,8 @@ def _broke_off(run: Run, status: str, err: BaseException) -> None:
             folder.rmdir()  # nothing began: leave nothing behind
         return
     run.report.write(status)
+    if run.command != "fit":
+        return
     last = folder / "checkpoints" / "last.ckpt"
     if not last.is_file():
         advice = f"No checkpoint was written yet. Run directory: {folder}"

@@ -1,10 +1,13 @@
 """The table that ends a run: its final metrics in plain words, and where everything lies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_only
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _WORDS = {
     "loss": "loss (lower is better)",
@@ -15,37 +18,73 @@ _WORDS = {
     "converged": "share of samples converged",
     "failed": "share of samples failed",
 }
+_CURVES = {
+    "error_mean": "error, mean",
+    "relative_residual": "relative residual",
+    "relative_residual_mean": "relative residual, mean",
+    "converged": "share converged",
+}
 _STAGES = ("val", "test")
 
 
 @rank_zero_only
-def print_report(content: Mapping[str, Any], folder: Path | None) -> None:
-    """Print the metrics of a finished run and, last, its directory.
+def print_report(
+    content: Mapping[str, Any],
+    folder: Path | None,
+    curves: Mapping[str, Sequence[float]] | None = None,
+) -> None:
+    """Print what a run ends with: one table and, last, its directory.
 
     Args:
         content: The content of report.json.
         folder: The run directory; None if nothing was written.
+        curves: Curves as columns, the first being `t`; where given, they are the table.
     """
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console(highlight=False)
-    metrics = content["metrics"]
-    stages = [stage for stage in _STAGES if metrics.get(stage)]
-    if stages:
-        table = Table(title=_title(content), title_justify="left")
-        table.add_column("metric")
-        for stage in stages:
-            table.add_column(stage, justify="right")
-        names = dict.fromkeys(name for stage in stages for name in metrics[stage])
-        for name in sorted(names, key=_order):
-            row = (_number(metrics[stage].get(name)) for stage in stages)
-            table.add_row(in_words(name), *row)
-        console.print(table)
+    table = _curve_table(curves, content) if curves else _metric_table(content)
+    if table is not None:
+        Console(highlight=False).print(table)
     if folder is not None:
         # Plain prints: a path must not be wrapped at the width of the terminal.
         print(f"Curves and figures: tensorboard --logdir {folder.parent}")  # noqa: T201
         print(folder)  # noqa: T201
+
+
+def _metric_table(content: Mapping[str, Any]) -> "Table | None":
+    from rich.table import Table
+
+    metrics = content["metrics"]
+    stages = [stage for stage in _STAGES if metrics.get(stage)]
+    if not stages:
+        return None
+    table = Table("metric", title=_title(content), title_justify="left")
+    for stage in stages:
+        table.add_column(stage, justify="right")
+    names = dict.fromkeys(name for stage in stages for name in metrics[stage])
+    for name in sorted(names, key=_order):
+        table.add_row(in_words(name), *(_number(metrics[stage].get(name)) for stage in stages))
+    return table
+
+
+def _curve_table(
+    curves: Mapping[str, Sequence[float]], content: Mapping[str, Any]
+) -> "Table | None":
+    """Curves at t = 0, 1, 2, 4, ... and at the last t; spreads and quantiles are in the files."""
+    from rich.table import Table
+
+    names = [name for name in curves if name in _CURVES or name.startswith("lipschitz_")]
+    table = Table(title=_title(content), title_justify="left", caption_justify="left")
+    table.add_column("t", justify="right")
+    for name in names:
+        words = _CURVES.get(name, f"L_t, {name.removeprefix('lipschitz_')}")
+        table.add_column(words, justify="right")
+    if any(name.startswith("lipschitz_") for name in names):
+        table.caption = "L_t: Lipschitz constant of x -> y_t(x), an estimate from below by pairs"
+    last = len(curves["t"]) - 1
+    for t in sorted({0, last, *(2**k for k in range(last.bit_length()))}):
+        table.add_row(str(t), *(_number(curves[name][t]) for name in names))
+    return table
 
 
 def in_words(name: str) -> str:
