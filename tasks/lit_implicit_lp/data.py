@@ -45,8 +45,7 @@ class LPDataModule(LightningDataModule):
         perturb_norm: 2-norm of a perturbation.
         drop_degenerate: Leave out programs with more than one solution, which are kept and marked
             by default.
-        dtype: Precision of batches. In float32 a perturbation of norm 1e-4 is rounded by some
-            percent in the bounds; use float64 with `--trainer.precision 64-true` for slopes.
+        dtype: Precision of batches; the networks cast to that of their weights.
         progress: Show a progress bar while programs are solved.
 
     Raises:
@@ -68,7 +67,7 @@ class LPDataModule(LightningDataModule):
         eval_batch_size: int = 250,
         num_workers: int = 0,
         perturb_splits: Sequence[LPSplit] = ("val", "test"),
-        perturb_modes: Sequence[LPMode] = MODES,
+        perturb_modes: Sequence[LPMode] = ("A", "b", "c", "l", "u"),
         perturb_norm: float = 1e-4,
         drop_degenerate: bool = False,
         dtype: Literal["float32", "float64"] = "float32",

@@ -16,7 +16,7 @@ class LPFeatures:
     Args:
         c, lower, upper: Costs and bounds, shape `(n_variables,)` over all programs.
         b: Right-hand sides, shape `(n_constraints,)` over all programs.
-        is_equality: 1 for constraints that read `=`, 0 for `<=`, as real numbers.
+        is_equality: Constraints that read `=`, not `<=`.
         coefficients: Nonzeros of A, shape `(n_nonzeros,)`.
         edge_index: Constraint and variable of each nonzero, shape `(2, n_nonzeros)`.
         batch: Program of each variable.
@@ -43,7 +43,7 @@ class LPFeatures:
             lower=batch.lower,
             upper=batch.upper,
             b=batch.b,
-            is_equality=batch.is_equality.to(batch.c.dtype),
+            is_equality=batch.is_equality,
             coefficients=batch.coefficients,
             edge_index=batch.edge_index,
             batch=batch.batch,
@@ -51,9 +51,21 @@ class LPFeatures:
             n=batch.num_graphs,
         )
 
-    def scaled(self, cost: float, bound: float) -> "LPFeatures":
-        """Return the features in units of `cost` for costs and of `bound` for bounds."""
-        return replace(self, c=self.c / cost, lower=self.lower / bound, upper=self.upper / bound)
+    def prepared(self, cost: float, bound: float, dtype: torch.dtype) -> "LPFeatures":
+        """Return the features in units of `cost` for costs and of `bound` for bounds.
+
+        The units are taken before the cast, so that a network in double precision sees small
+        perturbations exactly.
+        """
+        return replace(
+            self,
+            c=(self.c / cost).to(dtype),
+            lower=(self.lower / bound).to(dtype),
+            upper=(self.upper / bound).to(dtype),
+            b=self.b.to(dtype),
+            is_equality=self.is_equality.to(dtype),
+            coefficients=self.coefficients.to(dtype),
+        )
 
     def matrix(self) -> SparseMatrix:
         """Return A of all programs, a matrix of diagonal blocks."""

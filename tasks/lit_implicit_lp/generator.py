@@ -38,7 +38,7 @@ def draw_program(seed: int, stream: int, index: int, sizes: Sequence[Size]) -> L
         arXiv:2510.03638, linear programming; the generator is that of arXiv:2209.12288.
     """
     rng = _generator(seed, stream, index)
-    n_constraints, n_variables, n_nonzeros = sizes[rng.integers(len(sizes))]
+    n_constraints, n_variables, n_nonzeros = sizes[int(rng.integers(len(sizes)))]
     bounds = np.sort(rng.normal(0.0, 10.0, (2, n_variables)), axis=0)
     places = rng.choice(n_constraints * n_variables, n_nonzeros, replace=False)
     rows, columns = np.divmod(np.sort(places), n_variables)

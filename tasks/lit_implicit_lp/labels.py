@@ -37,7 +37,9 @@ def kind(field: str) -> str:
     name, _, mode = field.partition("_")
     if name == "delta":
         return _PROGRAM_FIELDS[FEATURES[mode]]
-    return "variables" if name == "target" else _PROGRAM_FIELDS.get(field, "programs")
+    if name in ("target", "shift"):
+        return "variables"
+    return _PROGRAM_FIELDS.get(field, "programs")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class LPGraphNetwork(nn.Module):
 
     def forward(self, x: LPFeatures) -> Tensor:
         """Return the predicted solutions, shape `(n_variables,)` over all programs."""
-        x = x.scaled(self.cost_scale, self.bound_scale)
+        x = x.prepared(self.cost_scale, self.bound_scale, next(self.parameters()).dtype)
         matrix = x.matrix()
         variables = self.embed_variables(x.variable_features())
         constraints = self.embed_constraints(x.constraint_features())

@@ -14,6 +14,8 @@ from lit_implicit.layout import Ragged
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
+from lit_implicit_lp.metrics import ErrorSpread, ObjectiveGap, Violation
+from lit_implicit_lp.output import draw_solutions, write_predictions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,8 +59,10 @@ class LPObjective(AbstractObjective):
     def loss(self, y: Any, batch: Any) -> Tensor:
         """Return the loss of each program."""
         if self.kind == "relative":
-            return self._squares(y, batch) / (self._norm(batch.target, batch) + 1) ** 2
-        return self._squares(y, batch) / batch.ptr.diff()
+            size: Tensor = (self._norm(batch.target, batch) + 1) ** 2
+        else:
+            size = batch.ptr.diff()
+        return self._squares(y, batch) / size
 
     def error(self, y: Any, batch: Any) -> Tensor:
         """Return `|y - y*| / (|y*| + 1)` of each program, in 2-norms."""
@@ -76,8 +80,9 @@ class LPObjective(AbstractObjective):
     def perturb(self, batch: Any, mode: str, generator: torch.Generator | None = None) -> Perturbed:
         """Apply the perturbation that the data module drew and solved; nothing is drawn here.
 
-        The size is that of the perturbation as rounded to the batch's precision. Programs that
-        have no solution any more (or whose bounds cross) are not valid and keep their target.
+        The perturbed feature and the target come in float64, whatever the batch's precision: a
+        float32 bound cannot hold a change of 1e-5 to better than some percent. Programs that have
+        no solution any more (or whose bounds cross) are not valid and keep their target.
 
         Raises:
             KeyError: If the mode is not one of `modes`.
@@ -92,20 +97,40 @@ class LPObjective(AbstractObjective):
             )
         moved = copy.copy(batch)
         feature = FEATURES[mode]
-        moved[feature] = batch[feature] + batch[f"delta_{mode}"]
-        moved.target = batch[f"target_{mode}"]
-        for name in [
-            key for key in moved.keys() if key.startswith(("delta_", "target_", "valid_"))
-        ]:
-            del moved[name]
-        owner = {"A": batch.constraint_batch[batch.edge_index[0]], "b": batch.constraint_batch}
+        delta = batch[f"delta_{mode}"].double()
+        moved[feature] = batch[feature] + delta
+        moved.target = batch.target + batch[f"shift_{mode}"].double()
+        for name in list(moved.to_dict()):
+            if name.startswith(("delta_", "shift_", "valid_")):
+                del moved[name]
+        owner = {"A": batch.batch[batch.edge_index[1]], "b": batch.constraint_batch}
         layout = Ragged(owner.get(mode, batch.batch), batch.num_graphs)
-        size = layout.norm(moved[feature] - batch[feature])
-        return Perturbed(moved, size, batch[f"valid_{mode}"])
+        return Perturbed(moved, layout.norm(delta), batch[f"valid_{mode}"])
+
+    def metrics(self) -> MetricCollection:
+        """Return the spread of the error, the violation and the gap of the objective value."""
+        return MetricCollection(
+            {"error_std": ErrorSpread(), "violation": Violation(), "objective_gap": ObjectiveGap()}
+        )
+
+    def figures(self, y: Any, batch: Any) -> Mapping[str, "Figure"]:
+        """Draw the predicted against the exact solution for the first programs of the batch."""
+        return {"solutions": draw_solutions(y, batch, self.error(y, batch))}
+
+    def write(self, y: Any, solution: "Solution | None", batch: Any, folder: Path) -> None:
+        """Write `programs_*.csv`, a row per program, and `solutions_*.csv`, one per variable.
+
+        The number in a file's name is the index of its first program.
+        """
+        write_predictions(y, solution, batch, self.error(y, batch), folder)
 
     def _norm(self, y: Tensor, batch: Any) -> Tensor:
-        return Ragged(batch.batch, batch.num_graphs).norm(y)
+        return _layout(batch).norm(y)
 
     def _squares(self, y: Tensor, batch: Any) -> Tensor:
         difference = y - batch.target
-        return Ragged(batch.batch, batch.num_graphs).dot(difference, difference)
+        return _layout(batch).dot(difference, difference)
+
+
+def _layout(batch: Any) -> Ragged:
+    return Ragged(batch.batch, batch.num_graphs)

@@ -50,7 +50,7 @@ class LPGraphOperator(AbstractOperator):
 
     def encode(self, x: LPFeatures) -> LPContext:
         """Embed the variables and the constraints."""
-        x = x.scaled(self.cost_scale, self.bound_scale)
+        x = x.prepared(self.cost_scale, self.bound_scale, self.to_state.weight.dtype)
         return LPContext(
             variables=self.embed_variables(x.variable_features()),
             constraints=self.embed_constraints(x.constraint_features()),

@@ -50,9 +50,9 @@ class LPOracle:
     def __init__(self) -> None:
         import highspy
 
-        self._highspy = highspy
-        self._solver = highspy.Highs()
-        options = {
+        self._highspy: Any = highspy
+        self._solver = self._highspy.Highs()
+        options: dict[str, Any] = {
             "output_flag": False,
             "threads": 1,
             # On programs of a few hundred nonzeros presolve takes longer than the simplex method,

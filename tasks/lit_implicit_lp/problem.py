@@ -48,7 +48,9 @@ class LinearProgram:
 
     def activity(self, y: Floats) -> Floats:
         """Return `A @ y`, shape `(n_constraints,)`."""
-        return np.bincount(self.rows, self.coefficients * y[self.columns], self.n_constraints)
+        a_y = np.zeros(self.n_constraints)
+        np.add.at(a_y, self.rows, self.coefficients * y[self.columns])
+        return a_y
 
     def dense(self) -> Floats:
         """Return A as a dense array, shape `(n_constraints, n_variables)`."""

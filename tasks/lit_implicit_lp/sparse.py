@@ -115,12 +115,15 @@ class _Product(torch.autograd.Function):
         rows_t: Tensor,
         columns_t: Tensor,
     ) -> Tensor:
-        size = (len(starts) - 1, len(x))
+        # Sparse kernels know no half precision, which autocast may bring.
+        dtype = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
+            size = (len(starts) - 1, len(x))
             matrix = torch.sparse_csr_tensor(
-                starts, columns, values.to(x.dtype), size, check_invariants=False
+                starts, columns, values.to(dtype), size, check_invariants=False
             )
-            return matrix @ x
+            product: Tensor = torch.mm(matrix, x.to(dtype))
+        return product.to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -136,7 +139,7 @@ class _Product(torch.autograd.Function):
                 grad, values_t, values, starts_t, rows_t, columns_t, starts, rows, columns
             )
         if ctx.needs_input_grad[1]:
-            grad_values = (grad[rows] * x[columns]).sum(-1)
+            grad_values = (grad[rows] * x[columns]).sum(-1).to(values.dtype)
         return grad_x, grad_values, *(None,) * 7
 
     @staticmethod
