@@ -15,6 +15,7 @@ _NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
 _NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 _NO_IMPORT = re.compile(r"No module named|has no attribute|cannot import name")
 _WRONG_CLASS = re.compile(r"Import path (\S+ )?does not correspond to a subclass of (\w+)")
+_ABSTRACT = re.compile(r"but (\S+) is abstract")
 _EXPECTED = re.compile(r"Expected (?:an? )?(.+)|Not a valid (subclass of \w+)")
 _STRUCTURE = re.compile(r"Does not validate|Subtypes:|Errors:|Given value|Expected a path but|^-?$")
 _BASE = re.compile(r"<class '([\w.]+)'>")
@@ -75,6 +76,8 @@ def innermost(message: str) -> str | None:
             return _no_class(found[1], where, base[1] if base else _annotation(owner, keys[-1]))
         elif _NO_IMPORT.search(line):
             return f"{where} names the class {owner!r}, which cannot be imported: {text}."
+        elif found := _ABSTRACT.search(line):
+            return f"{where} must name a class: {found[1]} is abstract. Give it a class_path."
         elif _STRUCTURE.search(line) or key:
             continue
         elif (found := _EXPECTED.match(text)) and keys:
