@@ -13,7 +13,7 @@ from lit_implicit import registry
 from lit_implicit.callbacks.prediction_writer import PredictionWriter
 from lit_implicit.callbacks.run_report import RunReport
 from lit_implicit.cli.defaults import add_callbacks, add_options, defaults_of
-from lit_implicit.cli.first_pass import Request
+from lit_implicit.cli.first_pass import COMMANDS, Request
 from lit_implicit.cli.parser import OneLineParser
 from lit_implicit.cli.run import Run
 from lit_implicit.cli.run_directory import make_run_directory
@@ -50,20 +50,17 @@ class ImplicitCLI(LightningCLI):
             args=list(request.argv),
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The commands and, for each, the arguments of the Trainer's method that it leaves out.
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Return the commands and, for each, the Trainer's arguments that it leaves out.
 
         What is left is the same for all, so that the config of a `fit` serves every other command.
+        A command's parser takes a while to make: only a config in front of the command may speak of
+        others.
         """
-        skip = {"model", "dataloaders", "datamodule", "verbose", "return_predictions"}
-        return {
-            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
-            "validate": skip,
-            "test": skip,
-            "predict": skip,
-            "curve": skip,
-        }
+        skip = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule"}
+        skip |= {"verbose", "return_predictions"}
+        only = self.request.argv[0] == self.request.command
+        return {name: skip for name in ([self.request.command] if only else COMMANDS)}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add our options and callbacks, and the defaults that the task gives."""

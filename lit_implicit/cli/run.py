@@ -50,10 +50,11 @@ def execute(request: Request) -> int:
     """
     from lit_implicit.cli.app import ImplicitCLI
 
-    _silence()
     run = Run(request.command, shlex.join(["lit-implicit", *request.argv]))
     try:
-        ImplicitCLI(request, run)
+        with warnings.catch_warnings():
+            _silence()
+            ImplicitCLI(request, run)
     except (KeyboardInterrupt, SystemExit) as err:  # Lightning exits after Ctrl-C
         _broke_off(run, "interrupted", err)
         raise
@@ -79,6 +80,8 @@ def _silence() -> None:
     # The weights of one run, used in another: this is how a run directory is meant.
     warnings.filterwarnings("ignore", "The dirpath has changed from")
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`, callbacks used")
+    # An optimizer on the command line takes the place of the module's: this is what it is for.
+    warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden by")
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
 
