@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -11,9 +11,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from lit_implicit_lp.cache import LabelCache
-from lit_implicit_lp.generator import MODES
+from lit_implicit_lp.generator import MODES, Size
 from lit_implicit_lp.graph import LPGraphs
 from lit_implicit_lp.labels import LabelSettings
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 STREAMS = {"train": 0, "val": 1, "test": 2}
 """Streams of the generator: no two splits share a program."""
@@ -75,7 +77,7 @@ class LPDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.root = root
-        self.sizes = tuple((int(m), int(n), int(nnz)) for m, n, nnz in sizes)
+        self.sizes = tuple(cast(Size, tuple(size)) for size in sizes)
         self.seed = seed
         self.n_programs = {"train": n_train, "val": n_val, "test": n_test}
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -84,7 +86,7 @@ class LPDataModule(LightningDataModule):
         self.perturb_modes = tuple(perturb_modes)
         self.perturb_norm = perturb_norm
         self.drop_degenerate = drop_degenerate
-        self.dtype: torch.dtype = getattr(torch, dtype)
+        self.dtype = dtype
         self.progress = progress
         self._check()
         self._graphs: dict[str, LPGraphs] = {}
@@ -109,7 +111,7 @@ class LPDataModule(LightningDataModule):
                         f"{n_degenerate} of {n} linear programs ({split}) have more than one "
                         "solution; `data.drop_degenerate: true` leaves them out."
                     )
-                self._graphs[split] = LPGraphs(programs, self.dtype)
+                self._graphs[split] = LPGraphs(programs, _DTYPES[self.dtype])
 
     def train_dataloader(self) -> Any:
         """Return the training batches, in an order that is a function of (seed, epoch)."""
@@ -165,16 +167,20 @@ class LPDataModule(LightningDataModule):
                 raise ValueError(f"`LPDataModule.{name}` must be at least {minimum}, got {value}.")
         if not self.sizes:
             raise ValueError("`LPDataModule.sizes` is empty; the paper's is [[10, 50, 100]].")
-        for m, n, nnz in self.sizes:
-            if min(m, n) < 1 or not 1 <= nnz <= m * n:
+        for size in self.sizes:
+            if len(size) != 3 or min(size) < 1 or size[2] > size[0] * size[1]:
                 raise ValueError(
                     "`LPDataModule.sizes` must hold (constraints, variables, nonzeros) of at least "
                     "1, with at most constraints * variables nonzeros, "
-                    f"got {(m, n, nnz)}; the paper's is [[10, 50, 100]]."
+                    f"got {size}; the paper's is [[10, 50, 100]]."
                 )
         if not 0 < self.perturb_norm < math.inf:
             raise ValueError(
                 f"`LPDataModule.perturb_norm` must be positive, got {self.perturb_norm}."
+            )
+        if self.dtype not in _DTYPES:
+            raise ValueError(
+                f"`LPDataModule.dtype` must be 'float32' or 'float64', got {self.dtype!r}."
             )
         for name, given, allowed in (
             ("perturb_modes", self.perturb_modes, MODES),

@@ -1,14 +1,19 @@
 """A labelled linear program as a bipartite graph, and batches of many of different sizes."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from torch_geometric.data import Batch, Data
 
 from lit_implicit_lp.labels import Arrays, LabelledPrograms, kind
+
+with warnings.catch_warnings():
+    # PyG 2.8 compiles with torch.jit, which torch 2.15 deprecates at every import.
+    warnings.simplefilter("ignore", FutureWarning)
+    from torch_geometric.data import Batch, Data
 
 _NODES = ("variables", "constraints", "nonzeros")
 

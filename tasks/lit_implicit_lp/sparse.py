@@ -1,5 +1,6 @@
 """Products with a sparse matrix and its transpose, fast in both directions of differentiation."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,18 @@ class SparseMatrix:
         )
 
 
+def _announce_quietly() -> None:
+    """Make torch say now, unheard, what it says once: that sparse rows are a beta feature."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        torch.sparse_csr_tensor(
+            torch.tensor([0, 0]), torch.tensor([], dtype=torch.long), [], (1, 1)
+        )
+
+
+_announce_quietly()
+
+
 def _starts(rows: Tensor, n_rows: int) -> Tensor:
     return torch.searchsorted(rows, torch.arange(n_rows + 1, device=rows.device))
 
@@ -145,9 +158,29 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, dvalues: Tensor | None, *_: Any) -> Tensor:
         x, values, values_t, starts, rows, columns, *rest = ctx.saved_tensors
-        tangent = x.new_zeros(len(starts) - 1, x.shape[1])
+        tangent: Tensor = x.new_zeros(len(starts) - 1, x.shape[1])
         if dx is not None:
-            tangent = _Product.apply(dx, values, values_t, starts, rows, columns, *rest)
+            tangent = tangent + _Product.apply(dx, values, values_t, starts, rows, columns, *rest)
         if dvalues is not None:
             tangent = tangent.index_add(0, rows, dvalues[:, None] * x[columns])
         return tangent
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, *matrix: Tensor
+    ) -> tuple[Tensor, int]:
+        if any(dim is not None for dim in in_dims[1:]):
+            products = [
+                _Product.apply(
+                    *(_take(t, dim, i) for t, dim in zip((x, *matrix), in_dims, strict=True))
+                )
+                for i in range(info.batch_size)
+            ]
+            return torch.stack(products), 0
+        x = x.movedim(in_dims[0] or 0, 1)
+        product: Tensor = _Product.apply(x.flatten(1), *matrix)
+        return product.reshape(len(product), *x.shape[1:]), 1
+
+
+def _take(tensor: Tensor, dim: int | None, i: int) -> Tensor:
+    return tensor if dim is None else tensor.select(dim, i)

@@ -1,0 +1,88 @@
+"""The paper's distribution, and programs that depend on (seed, stream, index) alone."""
+
+import numpy as np
+import pytest
+from lit_implicit_lp.generator import MODES, draw_perturbation, draw_program, perturbed
+from lit_implicit_lp.oracle import LPOracle, LPStatus
+
+PAPER = [(10, 50, 100)]
+
+
+@pytest.fixture(scope="module")
+def solved():
+    """400 feasible programs with their answers, and the number of candidates."""
+    oracle, pairs, index = LPOracle(), [], 0
+    while len(pairs) < 400:
+        program = draw_program(7, 0, index, PAPER)
+        answer = oracle.solve(program)
+        if answer.status is LPStatus.OPTIMAL:
+            pairs.append((program, answer.y))
+        index += 1
+    return pairs, index
+
+
+def test_program_has_the_papers_data():
+    programs = [draw_program(0, 0, i, PAPER) for i in range(300)]
+    for p in programs:
+        assert (p.n_constraints, p.n_variables, len(p.coefficients)) == (10, 50, 100)
+        assert len(set(zip(p.rows.tolist(), p.columns.tolist(), strict=True))) == 100
+        assert np.all(p.lower <= p.upper)
+        assert np.abs(p.c).max() <= 0.01
+        assert np.abs(p.b).max() <= 1
+    # Means of 3,000 to 30,000 draws: four standard errors.
+    assert np.mean([p.is_equality for p in programs]) == pytest.approx(0.3, abs=0.034)
+    assert np.std([p.coefficients for p in programs]) == pytest.approx(1.0, abs=0.02)
+    assert np.std([p.c for p in programs]) == pytest.approx(0.01 / 3**0.5, rel=0.02)
+    both = np.concatenate([[p.lower, p.upper] for p in programs], axis=1)
+    assert np.std(both) == pytest.approx(10.0, rel=0.02)
+
+
+def test_feasible_share_and_trivial_predictors_are_the_papers(solved):
+    pairs, n_candidates = solved
+    # 400 of about 755 candidates: the standard error of the share is 0.018.
+    assert 400 / n_candidates == pytest.approx(0.53, abs=0.06)
+    norms = np.array([np.linalg.norm(y) for _, y in pairs])
+    assert norms.mean() == pytest.approx(64, abs=2)
+    assert norms.std() == pytest.approx(7, abs=1)
+    at_bound = [np.isclose(y, p.lower) | np.isclose(y, p.upper) for p, y in pairs]
+    assert np.mean(at_bound) == pytest.approx(0.87, abs=0.01)
+    assert np.mean(norms / (norms + 1)) == pytest.approx(0.984, abs=0.001)
+    corner = [np.linalg.norm(np.where(p.c > 0, p.lower, p.upper) - y) for p, y in pairs]
+    # Standard deviation 0.177 over programs: four standard errors of both samples' means.
+    assert np.mean(corner / (norms + 1)) == pytest.approx(0.596, abs=0.05)
+
+
+def test_program_depends_on_seed_stream_and_index_alone():
+    first = draw_program(3, 1, 5, PAPER)
+    draw_program(3, 1, 4, PAPER)
+    again = draw_program(3, 1, 5, PAPER)
+    assert np.array_equal(first.c, again.c)
+    assert np.array_equal(first.coefficients, again.coefficients)
+    for other in ((4, 1, 5), (3, 2, 5), (3, 1, 6)):
+        assert not np.any(first.c == draw_program(*other, PAPER).c)
+
+
+def test_each_program_draws_one_of_the_sizes():
+    sizes = [(3, 6, 8), (2, 5, 10)]
+    drawn = {
+        (p.n_constraints, p.n_variables, len(p.coefficients))
+        for p in (draw_program(0, 0, i, sizes) for i in range(50))
+    }
+    assert drawn == set(sizes)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_perturbation_has_its_norm_and_changes_one_feature(mode):
+    program = draw_program(0, 0, 0, PAPER)
+    delta = draw_perturbation(program, mode, 1e-4, 0, 0, 0)
+    assert np.linalg.norm(delta) == pytest.approx(1e-4, rel=1e-12)
+    assert np.array_equal(delta, draw_perturbation(program, mode, 1e-4, 0, 0, 0))
+    moved = perturbed(program, mode, delta)
+    changed = [
+        name
+        for name in ("c", "coefficients", "b", "lower", "upper")
+        if not np.array_equal(getattr(program, name), getattr(moved, name))
+    ]
+    expected = {"A": "coefficients", "b": "b", "c": "c", "l": "lower", "u": "upper"}
+    assert changed == [expected[mode]]
+    assert np.array_equal(program.rows, moved.rows)
