@@ -18,9 +18,7 @@ def matrix(n: int, radius: float, seed: int = 0) -> Tensor:
 
 
 def random(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(
-        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 class Affine(AbstractOperator):
@@ -121,7 +119,9 @@ def _affine() -> Problem:
     # Samples of very different scales: what stops one must not stop another.
     x = random(4, 6) * torch.tensor([1e-3, 1.0, 1.0, 1e3], dtype=torch.float64)[:, None]
     z = affine_solution(a, x)
-    return Problem("affine", lambda: Affine(a.clone()), x, z, [(x[i : i + 1], z[i]) for i in range(4)])
+    return Problem(
+        "affine", lambda: Affine(a.clone()), x, z, [(x[i : i + 1], z[i]) for i in range(4)]
+    )
 
 
 def _tanh() -> Problem:

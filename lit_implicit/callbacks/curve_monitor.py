@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class AbstractCurveMonitor(Callback):
     """Measure a curve over iterations, every few epochs on validation data and in each test.
 
-    In TensorBoard: its values at t = 1, 2, 4, ... over the epochs as `val/<name>_t<t>`; of a test,
-    the whole curve as `test_curve/<name>` with t as the step; and a figure. In the run directory:
-    `figures/<stage>_<curve>.csv`, `.json` and `.png`.
+    In TensorBoard: its values at t = 1, 2, 4, ... over the epochs as `val_curve/<name>_t<t>`; of a
+    test, the whole curve as `test_curve/<name>` with t as the step; and a figure. In the run
+    directory: `figures/<stage>_<curve>.csv`, `.json` and `.png`.
 
     Args:
         n_iter: Number T of iterations; None means twice the training budget. 0 switches the monitor
@@ -38,6 +38,8 @@ class AbstractCurveMonitor(Callback):
     """
 
     curve_name: str
+    followed: tuple[str, ...]
+    """Columns (by the beginning of their names) that are followed over the epochs."""
 
     def __init__(
         self,
@@ -128,7 +130,7 @@ class AbstractCurveMonitor(Callback):
                 if stage == "test":
                     for t, value in enumerate(values):
                         board.add_scalar(f"test_curve/{name}", value, t)
-                else:
+                elif name.startswith(self.followed):
                     t = 1
                     while t < len(values):
                         board.add_scalar(f"{stage}_curve/{name}_t{t}", values[t], epoch)

@@ -30,6 +30,7 @@ class LipschitzCurveMonitor(AbstractCurveMonitor):
     """
 
     curve_name = "lipschitz_curve"
+    followed = ("lipschitz_",)
 
     def __init__(
         self,

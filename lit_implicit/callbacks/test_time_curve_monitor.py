@@ -29,6 +29,7 @@ class TestTimeCurveMonitor(AbstractCurveMonitor):
 
     __test__ = False  # pytest: no test class
     curve_name = "test_time_curve"
+    followed = ("error_mean", "relative_residual")
 
     def make_probe(self, module: ImplicitLightningModule, n_iter: int) -> Metric:
         return TestTimeCurveProbe(n_iter, module.test_solver.rtol, self.solver)

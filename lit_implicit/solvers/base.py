@@ -72,7 +72,9 @@ class AbstractSolver(ABC):
         active = torch.ones(layout.n, dtype=torch.bool, device=z0.device)
         n_iter = torch.zeros(layout.n, dtype=torch.int64, device=z0.device)
         status = torch.full_like(n_iter, Status.MAX_ITER)
-        last = best_residual = limit = None
+        # Relative residuals: of the last evaluation, and the least so far.
+        last = best_residual = layout.norm(z0).fill_(torch.inf)
+        limit = last
         check_every = 1 if z0.device.type == "cpu" else _CHECK_EVERY_ON_DEVICE
 
         for k in range(self.max_iter):
@@ -81,8 +83,7 @@ class AbstractSolver(ABC):
                 on_iterate(k, z, gz)
             residual_norm, g_norm = layout.norm(gz - z), layout.norm(gz)
             ratio = relative_residual(residual_norm, g_norm)
-            if last is None or best_residual is None or limit is None:
-                last = best_residual = torch.full_like(ratio, torch.inf)
+            if k == 0:
                 limit = _DIVERGENCE_FACTOR * (residual_norm + g_norm)
 
             finite = ratio.isfinite()
@@ -108,7 +109,6 @@ class AbstractSolver(ABC):
             if (k + 1) % check_every == 0 and not active.any():
                 break
 
-        assert last is not None  # `max_iter` is at least 1
         return Solution(z, n_iter, n_iter.clone(), last, status)
 
 
