@@ -85,3 +85,13 @@ def test_half_precision_features_are_multiplied_in_single(coordinates, generator
     assert torch.equal(product, expected.bfloat16())
     product.sum().backward()
     assert x.grad.dtype == torch.bfloat16
+
+
+def test_autocast_does_not_reach_the_sparse_kernel(coordinates, generator):
+    rows, columns, values = coordinates
+    matrix = SparseMatrix.from_coordinates(rows, columns, values.float(), N_ROWS, N_COLUMNS)
+    x = normal(N_COLUMNS, 3, generator=generator).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        product = matrix @ x
+    assert product.dtype == torch.float32
+    assert torch.equal(product, matrix @ x)
