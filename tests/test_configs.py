@@ -1,0 +1,39 @@
+"""Every file in configs/ is parsed, and the smoke configs are run."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+ALL = sorted(CONFIGS.rglob("*.yaml"))
+SMOKE = sorted((CONFIGS / "smoke").glob("*.yaml"))
+
+
+def names(paths):
+    return [str(path.relative_to(CONFIGS)) for path in paths]
+
+
+@pytest.mark.parametrize("path", ALL, ids=names(ALL))
+def test_config_is_parsed_and_says_how_it_is_run(path, capsys, tmp_path, monkeypatch):
+    from lit_implicit.cli import main
+
+    command = f"# lit-implicit fit --config configs/{path.relative_to(CONFIGS)}"
+    assert command in path.read_text().splitlines()
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", str(path), "--print_config"]) == 0
+    resolved = yaml.safe_load(capsys.readouterr().out)
+    given = yaml.safe_load(path.read_text())
+    assert resolved["trainer"]["max_epochs"] == given["trainer"]["max_epochs"]
+
+
+@pytest.mark.parametrize("path", SMOKE, ids=names(SMOKE))
+def test_smoke_config_runs(path, tmp_path, monkeypatch):
+    from lit_implicit.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+    assert main(["fit", "--config", str(path), *quiet]) == 0
+    (folder,) = (tmp_path / "runs" / path.stem).iterdir()
+    assert (folder / "figures" / "test_lipschitz_curve.png").is_file()
+    assert (folder / "checkpoints" / "best.ckpt").is_file()
