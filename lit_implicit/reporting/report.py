@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-_VERSIONS = ("lit-implicit", "torch", "lightning", "torchmetrics")
+_VERSIONS = ("lit-implicit", "lightning", "torchmetrics")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         name = torch.cuda.get_device_name(device)
     else:
         name = platform.processor() or platform.machine()
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for package in _VERSIONS:
         try:
             versions[package] = version(package)

@@ -24,6 +24,7 @@ _CURVES = {
     "relative_residual_mean": "relative residual, mean",
     "converged": "share converged",
 }
+_SLOPE = "L_t: Lipschitz constant of x -> y_t(x), an estimate from below by pairs"
 _STAGES = ("val", "test")
 
 
@@ -42,11 +43,14 @@ def print_report(
     """
     from rich.console import Console
 
-    table = _curve_table(curves, content) if curves else _metric_table(content)
+    table = _curve_table(curves) if curves else _metric_table(content)
+    # Plain prints around the table: Rich would wrap them, a path too, at some width.
     if table is not None:
+        print(_title(content))  # noqa: T201
         Console(highlight=False).print(table)
+        if any(str(column.header).startswith("L_t") for column in table.columns):
+            print(_SLOPE)  # noqa: T201
     if folder is not None:
-        # Plain prints: a path must not be wrapped at the width of the terminal.
         print(f"Curves and figures: tensorboard --logdir {folder.parent}")  # noqa: T201
         print(folder)  # noqa: T201
 
@@ -58,7 +62,7 @@ def _metric_table(content: Mapping[str, Any]) -> "Table | None":
     stages = [stage for stage in _STAGES if metrics.get(stage)]
     if not stages:
         return None
-    table = Table("metric", title=_title(content), title_justify="left")
+    table = Table("metric")
     for stage in stages:
         table.add_column(stage, justify="right")
     names = dict.fromkeys(name for stage in stages for name in metrics[stage])
@@ -67,20 +71,16 @@ def _metric_table(content: Mapping[str, Any]) -> "Table | None":
     return table
 
 
-def _curve_table(
-    curves: Mapping[str, Sequence[float]], content: Mapping[str, Any]
-) -> "Table | None":
+def _curve_table(curves: Mapping[str, Sequence[float]]) -> "Table":
     """Curves at t = 0, 1, 2, 4, ... and at the last t; spreads and quantiles are in the files."""
     from rich.table import Table
 
     names = [name for name in curves if name in _CURVES or name.startswith("lipschitz_")]
-    table = Table(title=_title(content), title_justify="left", caption_justify="left")
+    table = Table()
     table.add_column("t", justify="right")
     for name in names:
         words = _CURVES.get(name, f"L_t, {name.removeprefix('lipschitz_')}")
         table.add_column(words, justify="right")
-    if any(name.startswith("lipschitz_") for name in names):
-        table.caption = "L_t: Lipschitz constant of x -> y_t(x), an estimate from below by pairs"
     last = len(curves["t"]) - 1
     for t in sorted({0, last, *(2**k for k in range(last.bit_length()))}):
         table.add_row(str(t), *(_number(curves[name][t]) for name in names))

@@ -1,0 +1,81 @@
+"""report.json and the closing table."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_implicit.reporting.report import environment, write_json
+from lit_implicit.reporting.table import in_words, print_report
+
+CONTENT = {
+    "task": "affine",
+    "seconds": {"fit": 2.0},
+    "n_parameters": 1234,
+    "device": "cpu: x86_64",
+    "metrics": {"val": {"error": 0.12345}, "test": {"error": 0.5, "objective_gap": float("nan")}},
+}
+
+
+def test_json_is_valid_where_numbers_are_not_finite(tmp_path):
+    write_json(
+        {"a": float("inf"), "b": [float("nan"), 1.5], "c": Path("x")}, tmp_path / "a" / "b.json"
+    )
+
+    def refuse(text):
+        raise ValueError(text)
+
+    text = (tmp_path / "a" / "b.json").read_text()
+    assert json.loads(text, parse_constant=refuse) == {"a": "inf", "b": ["nan", 1.5], "c": "x"}
+
+
+def test_environment_outside_a_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    found = environment(torch.device("cpu"))
+    assert found["commit"] is None
+    assert found["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("error", "error (lower is better)"),
+        ("solve_time_s", "solve time (s)"),
+        ("peak_memory_bytes", "peak memory (bytes)"),
+        ("objective_gap", "objective gap"),
+    ],
+)
+def test_metric_names_in_words(name, words):
+    assert in_words(name) == words
+
+
+def test_table_ends_with_the_directory(capsys):
+    print_report(CONTENT, Path("runs/affine/now"))
+    out = capsys.readouterr().out
+    assert "1,234 parameters" in out
+    assert out.splitlines()[-1] == str(Path("runs/affine/now"))
+    rows = [line for line in out.splitlines() if "│" in line]
+    assert [cell.strip() for cell in rows[0].strip("│").split("│")][1:] == ["0.1235", "0.5"]
+    assert [cell.strip() for cell in rows[1].strip("│").split("│")] == ["objective gap", "", "nan"]
+
+
+def test_only_rank_zero_prints(capsys, monkeypatch):
+    from lightning.pytorch.utilities import rank_zero_only
+
+    monkeypatch.setattr(rank_zero_only, "rank", 1, raising=False)
+    print_report(CONTENT, Path("runs/affine/now"))
+    assert capsys.readouterr().out == ""
+
+
+def test_curves_are_shown_at_powers_of_two(capsys):
+    steps = [float(t) for t in range(11)]
+    curves = {"t": steps, "error_mean": steps, "error_q10": steps, "lipschitz_b": steps}
+    print_report(CONTENT, None, curves)
+    out = capsys.readouterr().out
+    rows = [line.strip("│").split("│") for line in out.splitlines() if line.startswith("│")]
+    assert [int(row[0]) for row in rows] == [0, 1, 2, 4, 8, 10]
+    assert len(rows[0]) == 3
+    assert "L_t, b" in out
+    assert "estimate from below" in out
