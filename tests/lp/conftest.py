@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from lit_implicit_lp.data import LPDataModule
 
 SIZES = [(10, 50, 100), (6, 20, 30)]

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+
+from lit_implicit import Anderson, Equilibrium, Implicit, Picard, Unrolled
 from lit_implicit_lp.data import LPDataModule
 from lit_implicit_lp.objective import LPObjective
 from lit_implicit_lp.operator import LPGraphOperator
-
-from lit_implicit import Anderson, Equilibrium, Implicit, Picard, Unrolled
 
 
 @pytest.fixture(scope="module")

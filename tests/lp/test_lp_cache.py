@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+
+from lit_implicit.errors import DataError
 from lit_implicit_lp import cache as cache_module
 from lit_implicit_lp.cache import CacheWarning, LabelCache
 from lit_implicit_lp.labels import CHUNK, LabelSettings, kind, label_chunk
 from lit_implicit_lp.oracle import LPOracle, LPStatus
-
-from lit_implicit.errors import DataError
 
 SMALL = LabelSettings(seed=0, stream=0, sizes=((2, 6, 6), (3, 5, 8)), modes=("b", "l"))
 

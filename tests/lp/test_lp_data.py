@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from lit_implicit_lp.data import LPDataModule
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lit_implicit_lp.generator import MODES, draw_perturbation, draw_program, perturbed
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 

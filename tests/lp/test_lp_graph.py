@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from lit_implicit_lp.graph import LPGraph
 from torch_geometric.data import Batch
+
+from lit_implicit_lp.graph import LPGraph
 
 
 @pytest.fixture

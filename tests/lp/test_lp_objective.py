@@ -6,6 +6,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+
+from lit_implicit.errors import ConfigError
+from lit_implicit.objective import Mode
+from lit_implicit.solvers import Solution, Status
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
 from lit_implicit_lp.graph import LPGraphs
@@ -13,10 +17,6 @@ from lit_implicit_lp.labels import LabelledPrograms
 from lit_implicit_lp.objective import LPObjective
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 from lit_implicit_lp.problem import LinearProgram
-
-from lit_implicit.errors import ConfigError
-from lit_implicit.objective import Mode
-from lit_implicit.solvers import Solution, Status
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+
+from lit_implicit.layout import Ragged
 from lit_implicit_lp.network import LPGraphNetwork
 from lit_implicit_lp.objective import LPObjective
 from lit_implicit_lp.operator import LPGraphOperator
-
-from lit_implicit.layout import Ragged
 
 WIDTHS = {4: (722, 580), 8: (2350, 2088), 16: (8390, 7888), 32: (31606, 30624)}
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lit_implicit_lp.generator import draw_program
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 from lit_implicit_lp.problem import LinearProgram

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from lit_implicit_lp.sparse import SparseMatrix
 
 N_ROWS, N_COLUMNS = 4, 6
