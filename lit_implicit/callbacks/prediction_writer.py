@@ -21,6 +21,10 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self._folder = folder
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree on rank zero's folder."""
+        self._folder = trainer.strategy.broadcast(self._folder)
+
     def write_on_batch_end(
         self,
         trainer: Trainer,

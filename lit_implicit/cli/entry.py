@@ -38,8 +38,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The arguments without the program's name; None means those of the process.
 
     Returns:
-        The exit code: 0 if all went well, 2 for an error that its user can repair. Any other error
-        is raised.
+        The exit code: 0 if all went well, 2 for an error that its user can repair, 1 or 130 after
+        Ctrl-C. Any other error is raised.
     """
     argv = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in argv
@@ -51,6 +51,8 @@ def main(args: Sequence[str] | None = None) -> int:
             traceback.print_exception(err)
         print(f"error: {' '.join(str(err).split())}", file=sys.stderr)  # noqa: T201
         return 2
+    except KeyboardInterrupt:
+        return 130  # the shells' number for it
     except SystemExit as err:  # argparse leaves this way after --help and --print_config
         return err.code if isinstance(err.code, int) else int(err.code is not None)
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_implicit.cli.first_pass import Request
 from lit_implicit.cli.run_directory import forget_run_directory
-from lit_implicit.errors import CheckpointError, LitImplicitError
+from lit_implicit.errors import CheckpointError, ConfigError, LitImplicitError
 from lit_implicit.reporting.table import print_report
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def execute(request: Request) -> int:
         raise
     except BaseException as err:
         _broke_off(run, "failed", err)
+        if isinstance(err, MisconfigurationException):  # Lightning's word for a user's mistake
+            raise ConfigError(str(err)) from err
         if isinstance(err, RuntimeError) and "loading state_dict" in str(err):
             raise CheckpointError(
                 f"The checkpoint does not fit the model that the settings describe: {err}. The "

@@ -27,11 +27,12 @@ def make_run_directory(given: str | None, name: str, command: str) -> Path:
     Raises:
         ConfigError: If the folder that the user named holds a run already.
     """
-    rank: int = getattr(rank_zero_only, "rank", 0) or 0
-    if rank > 0 and _VARIABLE in os.environ:
-        return Path(os.environ[_VARIABLE])
+    if getattr(rank_zero_only, "rank", 0):
+        # Where another launcher started the ranks, this is a guess, and nothing is written to it:
+        # what ranks write, they write where rank zero tells them.
+        return Path(os.environ.get(_VARIABLE) or given or Path("runs") / name)
     folder = Path(given) if given else _new(Path("runs") / name, command)
-    if given and rank == 0 and (folder / "config.yaml").exists():
+    if given and (folder / "config.yaml").exists():
         raise ConfigError(
             f"`run_dir` {given!r} already holds a run. Name another folder, or leave `run_dir` out "
             "for a new one below runs/."

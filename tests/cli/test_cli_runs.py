@@ -188,6 +188,14 @@ def test_predict_writes_the_answers(run, run_directory):
     assert torch.load(files[0], weights_only=True).shape == (4, 3)
 
 
+def test_data_without_the_split_is_one_line(run, monkeypatch, capsys):
+    import affine_task
+
+    monkeypatch.delattr(affine_task.AffineData, "predict_dataloader")
+    assert run("predict") == 2
+    assert "predict_dataloader" in capsys.readouterr().err
+
+
 def test_curve_writes_and_prints_the_curves(run, run_directory, capsys):
     assert run("fit") == 0
     checkpoint = run_directory() / "checkpoints" / "best.ckpt"
