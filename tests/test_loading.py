@@ -36,9 +36,8 @@ def save(tmp_path):
 
 def test_load_takes_settings_and_weights_from_the_file(save):
     module = load(save())
-    assert float(module.operator.weight[0, 0].detach()) == pytest.approx(
-        0.3
-    )  # the weights, not the setting
+    gain = float(module.operator.weight[0, 0].detach())
+    assert gain == pytest.approx(0.3)  # the weights', not the setting's
     assert not module.training
 
 
