@@ -97,6 +97,7 @@ class AbstractCurveMonitor(Callback):
         curve = probe.compute()  # merges the ranks
         columns = self.columns(curve)
         self.results[stage] = columns
+        log_dir = trainer.log_dir  # asks rank zero, so every rank must ask
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         solver = self.solver or Picard()
@@ -105,7 +106,7 @@ class AbstractCurveMonitor(Callback):
             title += f", epoch {trainer.current_epoch}"
         figure = self.draw(curve, title, module.solver.max_iter)
         self._log(trainer, stage, columns, figure)
-        if trainer.log_dir is not None:
+        if log_dir is not None:
             settings = {
                 "stage": stage,
                 "epoch": trainer.current_epoch,
@@ -113,7 +114,7 @@ class AbstractCurveMonitor(Callback):
                 "train_max_iter": module.solver.max_iter,
                 **self.settings(curve),
             }
-            folder = Path(trainer.log_dir) / "figures"
+            folder = Path(log_dir) / "figures"
             write_curve(folder, f"{stage}_{self.curve_name}", columns, settings, figure)
 
     def _log(
