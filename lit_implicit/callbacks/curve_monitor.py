@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ class AbstractCurveMonitor(Callback):
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         solver = self.solver or Picard()
-        title = f"{type(module.operator).__name__}, {stage}, by {solver.__class__.__name__}"
+        title = f"{type(module.operator).__name__}, {stage}, by {_iteration(solver)}"
         if stage == "val":
             title += f", epoch {trainer.current_epoch}"
         figure = self.draw(curve, title, module.solver.max_iter)
@@ -185,3 +186,14 @@ class AbstractCurveMonitor(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log and write the curve."""
         self._finish(trainer, pl_module, "test")
+
+
+def _iteration(solver: AbstractSolver) -> str:
+    """Name a solver and what changes its iterates, as `Picard(damping=0.5)`."""
+    rest = ("rtol", "atol", "max_iter")  # a probe listens to none of these
+    changed = [
+        f"{field.name}={getattr(solver, field.name)}"
+        for field in fields(solver)  # type: ignore[arg-type]
+        if field.name not in rest and getattr(solver, field.name) != field.default
+    ]
+    return type(solver).__name__ + (f"({', '.join(changed)})" if changed else "")

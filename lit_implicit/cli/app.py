@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -82,6 +83,9 @@ class ImplicitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Make the run directory, if anything is going to be written."""
         _check_exists(self._get(self.config, "ckpt_path"))
+        n_threads = self._get(self.config, "n_threads")
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
         if self._get(self.config, "trainer").fast_dev_run:
             return
         given = self._get(self.config, "run_dir")

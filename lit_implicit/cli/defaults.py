@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -31,6 +32,12 @@ def add_options(parser: LightningArgumentParser) -> None:
         type=str | None,
         default=None,
         help="Folder for all that the run writes (default: a new one, runs/<task>/<time>).",
+    )
+    parser.add_argument(
+        "--n_threads",
+        type=PositiveInt | None,
+        default=None,
+        help="CPU threads of torch; small models are fastest with 1 (default: torch's own choice).",
     )
     parser.add_argument(
         "--test_after_fit",
