@@ -1,10 +1,11 @@
 """Curves as files: CSV for spreadsheets, JSON with the settings, PNG for the eye."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lit_implicit.reporting.report import write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,10 +28,10 @@ def write_curve(
         figure: Its picture.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.csv").open("w", newline="") as file:
+    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
     content = {"settings": dict(settings), "columns": {k: list(v) for k, v in columns.items()}}
-    (folder / f"{name}.json").write_text(json.dumps(content, indent=1))
+    write_json(content, folder / f"{name}.json")
     figure.savefig(folder / f"{name}.png", dpi=120)

@@ -1,0 +1,30 @@
+"""Curves as files."""
+
+import csv
+import json
+import math
+
+from matplotlib.figure import Figure
+
+from lit_implicit.reporting.curves import write_curve
+
+
+def test_curve_files_hold_what_is_not_finite(tmp_path):
+    """JSON has no number for it: a text stands there. In a CSV it is spelt as Python reads it."""
+    columns = {"t": [0.0, 1.0, 2.0], "error": [1.5, math.inf, math.nan]}
+    settings = {"rtol": -math.inf, "solver": "Picard(β)"}
+    write_curve(tmp_path / "new", "curve", columns, settings, Figure())
+
+    def refuse(text):
+        raise ValueError(text)
+
+    text = (tmp_path / "new" / "curve.json").read_text(encoding="utf-8")
+    content = json.loads(text, parse_constant=refuse)
+    assert content["columns"] == {"t": [0.0, 1.0, 2.0], "error": [1.5, "inf", "nan"]}
+    assert content["settings"] == {"rtol": "-inf", "solver": "Picard(β)"}
+    with (tmp_path / "new" / "curve.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["error"]) == 1.5
+    assert float(rows[1]["error"]) == math.inf
+    assert math.isnan(float(rows[2]["error"]))
+    assert (tmp_path / "new" / "curve.png").read_bytes().startswith(b"\x89PNG")
