@@ -17,7 +17,7 @@ from lit_implicit_lp.generator import (
     draw_program,
     perturbed,
 )
-from lit_implicit_lp.oracle import LPOracle, LPStatus
+from lit_implicit_lp.oracle import TOLERANCE, LPOracle, LPStatus
 from lit_implicit_lp.problem import LinearProgram
 
 CHUNK = 256
@@ -61,14 +61,18 @@ class LabelSettings:
     perturb_norm: float = 1e-4
 
     def describe(self) -> dict[str, Any]:
-        """Return the settings as plain values, with the versions of the generator and format."""
+        """Return all that the labels depend on, as plain values.
+
+        The order of the modes is none of it: each has draws of its own.
+        """
         return {
             "generator": VERSION,
             "chunk": CHUNK,
+            "tolerance": TOLERANCE,
             "seed": self.seed,
             "stream": self.stream,
             "sizes": [list(size) for size in self.sizes],
-            "modes": list(self.modes),
+            "modes": sorted(set(self.modes)),
             "perturb_norm": self.perturb_norm if self.modes else None,
         }
 

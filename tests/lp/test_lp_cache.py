@@ -4,12 +4,14 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lit_implicit.errors import DataError
 from lit_implicit_lp import cache as cache_module
+from lit_implicit_lp import labels as labels_module
 from lit_implicit_lp.cache import CacheWarning, LabelCache
 from lit_implicit_lp.labels import CHUNK, LabelSettings, kind, label_chunk
 from lit_implicit_lp.oracle import LPOracle, LPStatus
@@ -108,8 +110,6 @@ def test_asking_for_more_keeps_what_is_there(tmp_path, undisturbed):
 
 
 def test_other_settings_have_another_folder():
-    from dataclasses import replace
-
     changes = [
         {},
         {"seed": 1},
@@ -120,9 +120,24 @@ def test_other_settings_have_another_folder():
         {"perturb_norm": 1e-3},
     ]
     assert len({replace(SMALL, **change).key() for change in changes}) == len(changes)
+
+
+def test_solver_tolerance_is_part_of_the_key(monkeypatch):
+    key = SMALL.key()
+    monkeypatch.setattr(labels_module, "TOLERANCE", 1e-9)
+    assert SMALL.key() != key
+
+
+def test_equal_labels_have_one_folder():
     # Without perturbations their norm changes nothing.
     plain = replace(SMALL, modes=())
     assert plain.key() == replace(plain, perturb_norm=1.0).key()
+    # Each mode has draws of its own: neither order nor repetition changes a label.
+    turned = replace(SMALL, modes=("l", "b", "l"))
+    assert turned.key() == SMALL.key()
+    chunk, other = label_chunk(SMALL, 0), label_chunk(turned, 0)
+    assert chunk.keys() == other.keys()
+    assert all(np.array_equal(chunk[name], other[name]) for name in chunk)
 
 
 def test_settings_are_written_for_people(tmp_path):
