@@ -11,15 +11,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lit_implicit.errors import DataError
 from lit_implicit_lp.labels import CHUNK, Arrays, LabelledPrograms, LabelSettings, label_chunk
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from lit_implicit_lp.progress import LateBar
 
 MIN_SHARE = 0.01
 """Least share of candidates with a solution: below it, the search is given up."""
@@ -97,7 +94,7 @@ class LabelCache:
 
     def _ensure(self, n: int, drop_degenerate: bool, progress: str | None) -> int:
         n_found = n_chunks = n_made = 0
-        with _Bar(progress, n) as bar:
+        with LateBar(progress, n) as bar:
             while n_found < n:
                 n_candidates = n_chunks * CHUNK
                 is_sure = n_chunks >= _SURE_AFTER
@@ -200,34 +197,3 @@ def _n_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
-
-
-class _Bar:
-    """A progress bar that appears with the first program that is made, not for those read."""
-
-    def __init__(self, title: str | None, total: int) -> None:
-        self._title, self._total, self._done = title, total, 0
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self, n: int, *, show: bool) -> None:
-        self._done = min(self._done + n, self._total)
-        if self._title is not None and (show or self._bar is not None):
-            self._bar = self._bar or self._start(self._title)
-            self._bar.update(self._bar.task_ids[0], completed=self._done)
-
-    def _start(self, title: str) -> "Progress":
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        bar = Progress(*columns, console=Console(stderr=True))
-        bar.add_task(title, total=self._total)
-        bar.start()
-        return bar

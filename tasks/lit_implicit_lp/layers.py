@@ -6,6 +6,15 @@ from torch import Tensor, nn
 from lit_implicit_lp.sparse import SparseMatrix
 
 
+def check_arguments(name: str, width: int, cost_scale: float, bound_scale: float) -> None:
+    """Refuse arguments out of range, in one line that names the class."""
+    if width < 1:
+        raise ValueError(f"`{name}.width` must be at least 1, got {width}.")
+    for scale, value in (("cost_scale", cost_scale), ("bound_scale", bound_scale)):
+        if not 0 < value < float("inf"):
+            raise ValueError(f"`{name}.{scale}` must be positive and finite, got {value}.")
+
+
 def mlp(
     n_in: int, n_hidden: int, n_out: int, *, bias_in: bool = True, bias_out: bool = True
 ) -> nn.Sequential:

@@ -3,8 +3,7 @@
 from torch import Tensor, nn
 
 from lit_implicit_lp.features import LPFeatures
-from lit_implicit_lp.layers import HalfConvolution, embedding, init_weights, mlp
-from lit_implicit_lp.operator import check_arguments
+from lit_implicit_lp.layers import HalfConvolution, check_arguments, embedding, init_weights, mlp
 
 
 class LPGraphNetwork(nn.Module):

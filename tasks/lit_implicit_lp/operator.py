@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from lit_implicit.layout import Ragged
 from lit_implicit.operator import AbstractOperator
 from lit_implicit_lp.features import LPContext, LPFeatures
-from lit_implicit_lp.layers import HalfConvolution, embedding, init_weights, mlp
+from lit_implicit_lp.layers import HalfConvolution, check_arguments, embedding, init_weights, mlp
 
 
 class LPGraphOperator(AbstractOperator):
@@ -88,12 +88,3 @@ class LPGraphOperator(AbstractOperator):
     def select(self, c: LPContext, keep: Tensor) -> LPContext:
         """Keep some programs with their variables, constraints and nonzeros."""
         return c.select(keep)
-
-
-def check_arguments(name: str, width: int, cost_scale: float, bound_scale: float) -> None:
-    """Refuse arguments out of range, in one line that names the class."""
-    if width < 1:
-        raise ValueError(f"`{name}.width` must be at least 1, got {width}.")
-    for scale, value in (("cost_scale", cost_scale), ("bound_scale", bound_scale)):
-        if not 0 < value < float("inf"):
-            raise ValueError(f"`{name}.{scale}` must be positive and finite, got {value}.")
