@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from lit_implicit_lp.labels import Arrays, LabelledPrograms, kind
+from lit_implicit_lp.labels import LabelledPrograms, kind
 
 with warnings.catch_warnings():
     # PyG 2.8 compiles with torch.jit, which torch 2.15 deprecates at every import.
@@ -93,28 +94,71 @@ class LPGraphs(Dataset[Any]):
             owners[of] = np.repeat(np.arange(n), sizes)
             shift = self._starts[of][programs] - bounds[of][:-1]
             places[of] = np.arange(len(owners[of])) + shift[owners[of]]
-        fields = {name: array[places[kind(name)]] for name, array in self._fields.items()}
+        fields = {
+            name: torch.from_numpy(array[places[kind(name)]])
+            for name, array in self._fields.items()
+        }
         first = np.stack([bounds["constraints"][:-1], bounds["variables"][:-1]])
-        edges = np.stack([fields.pop("rows"), fields.pop("columns")])
-        fields["edge_index"] = edges + first[:, owners["nonzeros"]]
-        fields["constraint_batch"] = owners["constraints"]
-        return _as_batch(fields, bounds, owners["variables"], first)
+        edges = torch.stack([fields.pop("rows"), fields.pop("columns")])
+        fields["edge_index"] = edges + torch.from_numpy(first[:, owners["nonzeros"]])
+        fields["constraint_batch"] = torch.from_numpy(owners["constraints"])
+        fields["batch"] = torch.from_numpy(owners["variables"])
+        return _as_batch(fields, {of: torch.from_numpy(bound) for of, bound in bounds.items()})
 
 
-def _as_batch(fields: Arrays, bounds: Arrays, batch_index: Any, first: Any) -> Any:
-    """Make a `Batch` with the bookkeeping that PyG needs to take it apart again."""
+def select_programs(batch: Any, keep: Tensor) -> Any:
+    """Return the batch of some of its programs, in the same order and with all their fields.
+
+    Args:
+        batch: A batch of `LPGraph`s.
+        keep: Which programs, shape `(n,)`, boolean.
+    """
+    constraints, variables = keep[batch.constraint_batch], keep[batch.batch]
+    masks = {"programs": keep, "variables": variables, "constraints": constraints}
+    masks["nonzeros"] = variables[batch.edge_index[1]]
+    fields = {
+        name: batch[name][masks[_kind(name)]]
+        for name in batch.keys()  # noqa: SIM118 - a batch iterates over its values
+        if name not in ("edge_index", "num_nodes", "ptr")
+    }
+    number = [mask.cumsum(0) - 1 for mask in (constraints, variables)]
+    edges = batch.edge_index[:, masks["nonzeros"]]
+    fields["edge_index"] = torch.stack([number[0][edges[0]], number[1][edges[1]]])
+    for name in ("constraint_batch", "batch"):
+        fields[name] = (keep.cumsum(0) - 1)[fields[name]]
+    # PyG leaves its bookkeeping on the CPU, whatever the device of the batch.
+    names = {"programs": "index", "variables": "c", "constraints": "b", "nonzeros": "coefficients"}
+    kept = keep.cpu()
+    sizes = {of: batch._slice_dict[name].diff()[kept] for of, name in names.items()}
+    bounds = {of: torch.nn.functional.pad(n.cumsum(0), (1, 0)) for of, n in sizes.items()}
+    return _as_batch(fields, bounds)
+
+
+def _kind(field: str) -> str:
+    own = {"edge_index": "nonzeros", "constraint_batch": "constraints", "batch": "variables"}
+    return own.get(field) or kind(field)
+
+
+def _as_batch(fields: dict[str, Tensor], bounds: dict[str, Tensor]) -> Any:
+    """Make a `Batch` with the bookkeeping that PyG needs to take it apart again.
+
+    Args:
+        fields: The attributes of the batch.
+        bounds: Where the entries of each program begin and, last, their number, on the CPU; for
+            programs, variables, constraints and nonzeros.
+    """
     n = len(bounds["programs"]) - 1
-    slices = {of: torch.from_numpy(bound) for of, bound in bounds.items()}
-    kinds = {"edge_index": "nonzeros", "constraint_batch": "constraints"}
     batch = Batch(_base_cls=LPGraph)
+    batch_index = fields.pop("batch")
     for name, field in fields.items():
-        batch[name] = torch.from_numpy(field)
+        batch[name] = field
     batch.num_nodes = len(batch_index)
-    batch._store._num_nodes = np.diff(bounds["variables"]).tolist()
+    batch._store._num_nodes = bounds["variables"].diff().tolist()
     batch._num_graphs = n
-    batch._slice_dict = {name: slices[kinds.get(name, kind(name))] for name in fields}
+    batch._slice_dict = {name: bounds[_kind(name)] for name in fields}
     batch._inc_dict = dict.fromkeys(fields, torch.zeros(n, dtype=torch.long))
     batch._inc_dict["constraint_batch"] = torch.arange(n)
-    batch._inc_dict["edge_index"] = torch.from_numpy(first.T[:, :, None])
-    batch.batch, batch.ptr = torch.from_numpy(batch_index), slices["variables"]
+    first = torch.stack([bounds["constraints"][:-1], bounds["variables"][:-1]], dim=1)
+    batch._inc_dict["edge_index"] = first[:, :, None]
+    batch.batch, batch.ptr = batch_index, bounds["variables"].to(batch_index.device)
     return batch

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from lit_implicit.layout import Ragged
 
@@ -30,25 +31,29 @@ def objective_value(y: Tensor, batch: Any) -> Tensor:
     return Ragged(batch.batch, batch.num_graphs).dot(batch.c, y)
 
 
+def relative_error(y: Tensor, batch: Any) -> Tensor:
+    """Return `|y - y*| / (|y*| + 1)` of each program, in 2-norms, shape `(n,)`."""
+    layout = Ragged(batch.batch, batch.num_graphs)
+    return layout.norm(y - batch.target) / (layout.norm(batch.target) + 1)
+
+
 class _MeanOverPrograms(Metric):
-    """A mean over all programs of all batches and ranks, never a mean of means."""
+    """A mean over all programs of all batches and ranks, never a mean of means.
+
+    The values themselves are kept, one number per program: a running sum would need float64, which
+    not every device has.
+    """
 
     full_state_update = False
-    total: Tensor
-    n_programs: Tensor
+    values: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("n_programs", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-
-    def _add(self, values: Tensor) -> None:
-        self.total += values.double().sum()
-        self.n_programs += len(values)
+        self.add_state("values", default=[], dist_reduce_fx="cat")
 
     def compute(self) -> Tensor:
         """Return the mean."""
-        return self.total / self.n_programs
+        return dim_zero_cat(self.values).mean()
 
 
 class Violation(_MeanOverPrograms):
@@ -56,7 +61,7 @@ class Violation(_MeanOverPrograms):
 
     def update(self, preds: Tensor, batch: Any) -> None:
         """Add the programs of a batch."""
-        self._add(violation(preds, batch))
+        self.values.append(violation(preds, batch))
 
 
 class ObjectiveGap(_MeanOverPrograms):
@@ -65,26 +70,16 @@ class ObjectiveGap(_MeanOverPrograms):
     def update(self, preds: Tensor, batch: Any) -> None:
         """Add the programs of a batch."""
         gap = (objective_value(preds, batch) - batch.objective).abs()
-        self._add(gap / (1 + batch.objective.abs()))
+        self.values.append(gap / (1 + batch.objective.abs()))
 
 
 class ErrorSpread(_MeanOverPrograms):
-    """Standard deviation over programs of the error `|y - y*| / (|y*| + 1)`."""
-
-    squares: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("squares", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+    """Standard deviation over programs of `relative_error`."""
 
     def update(self, preds: Tensor, batch: Any) -> None:
         """Add the programs of a batch."""
-        layout = Ragged(batch.batch, batch.num_graphs)
-        error = layout.norm(preds - batch.target) / (layout.norm(batch.target) + 1)
-        self._add(error)
-        self.squares += error.double().square().sum()
+        self.values.append(relative_error(preds, batch))
 
     def compute(self) -> Tensor:
         """Return the standard deviation, that of the programs seen and not of a population."""
-        mean = super().compute()
-        return (self.squares / self.n_programs - mean**2).clamp(min=0).sqrt()
+        return dim_zero_cat(self.values).std(correction=0)

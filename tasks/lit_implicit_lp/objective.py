@@ -14,7 +14,7 @@ from lit_implicit.layout import Ragged
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
-from lit_implicit_lp.metrics import ErrorSpread, ObjectiveGap, Violation
+from lit_implicit_lp.metrics import ErrorSpread, ObjectiveGap, Violation, relative_error
 from lit_implicit_lp.output import draw_solutions, write_predictions
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ class LPObjective(AbstractObjective):
         """Return the number of programs."""
         return int(batch.num_graphs)
 
+    def select(self, batch: Any, keep: Tensor) -> Any:
+        """Return the batch of the programs in `keep` (`(n,)`, boolean), in the same order."""
+        # Whoever has a batch has imported this; whoever only loads a model need not wait for PyG.
+        from lit_implicit_lp.graph import select_programs
+
+        return select_programs(batch, keep)
+
     def target(self, batch: Any) -> Tensor:
         """Return the exact solutions, shape `(n_variables,)` over all programs."""
         target: Tensor = batch.target
@@ -66,7 +73,7 @@ class LPObjective(AbstractObjective):
 
     def error(self, y: Any, batch: Any) -> Tensor:
         """Return `|y - y*| / (|y*| + 1)` of each program, in 2-norms."""
-        return self.distance(y, batch.target, batch) / (self._norm(batch.target, batch) + 1)
+        return relative_error(y, batch)
 
     def distance(self, y: Any, y2: Any, batch: Any) -> Tensor:
         """Return the 2-norm of the difference of two answers, per program."""
@@ -81,8 +88,9 @@ class LPObjective(AbstractObjective):
         """Apply the perturbation that the data module drew and solved; nothing is drawn here.
 
         The perturbed feature and the target come in float64, whatever the batch's precision: a
-        float32 bound cannot hold a change of 1e-5 to better than some percent. Programs that have
-        no solution any more (or whose bounds cross) are not valid and keep their target.
+        float32 bound cannot hold a change of 1e-5 to better than some percent. (Apple's GPUs know
+        no float64; there they stay as they are.) Programs that have no solution any more (or whose
+        bounds cross) are not valid and keep their target.
 
         Raises:
             KeyError: If the mode is not one of `modes`.
@@ -97,9 +105,10 @@ class LPObjective(AbstractObjective):
             )
         moved = copy.copy(batch)
         feature = FEATURES[mode]
-        delta = batch[f"delta_{mode}"].double()
+        wide = batch.c.dtype if batch.c.device.type == "mps" else torch.float64
+        delta = batch[f"delta_{mode}"].to(wide)
         moved[feature] = batch[feature] + delta
-        moved.target = batch.target + batch[f"shift_{mode}"].double()
+        moved.target = batch.target + batch[f"shift_{mode}"].to(wide)
         for name in list(moved.to_dict()):
             if name.startswith(("delta_", "shift_", "valid_")):
                 del moved[name]

@@ -5,11 +5,25 @@ import torch
 from torch_geometric.data import Batch
 
 from lit_implicit_lp.graph import LPGraph
+from lit_implicit_lp.objective import LPObjective
 
 
 @pytest.fixture
 def graphs(lp_data):
     return lp_data._graphs["test"]
+
+
+def assert_same(ours, theirs):
+    """Equal attributes, and equal bookkeeping to take the batch apart again."""
+    assert set(ours.keys()) == set(theirs.keys())
+    for name in theirs.keys():  # noqa: SIM118
+        assert torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(theirs[name])), name
+    for name, slices in theirs._slice_dict.items():
+        assert torch.equal(ours._slice_dict[name], slices), name
+    for name, increments in theirs._inc_dict.items():
+        assert torch.equal(ours._inc_dict[name], increments), name
+    assert ours.num_graphs == theirs.num_graphs
+    assert ours.num_nodes == theirs.num_nodes
 
 
 def test_graph_holds_the_cached_program(lp_data, graphs):
@@ -33,14 +47,31 @@ def test_batch_is_what_pyg_would_make(graphs):
     ours = graphs.batch(indices)
     theirs = Batch.from_data_list([graphs[i] for i in indices])
     assert isinstance(ours, LPGraph)
-    assert set(ours.keys()) == set(theirs.keys())
-    for name in theirs.keys():  # noqa: SIM118
-        assert torch.equal(torch.as_tensor(ours[name]), torch.as_tensor(theirs[name])), name
-    for name, slices in theirs._slice_dict.items():
-        assert torch.equal(ours._slice_dict[name], slices), name
-    for name, increments in theirs._inc_dict.items():
-        assert torch.equal(ours._inc_dict[name], increments), name
-    assert ours.num_graphs == theirs.num_graphs == 4
+    assert_same(ours, theirs)
+    assert ours.num_graphs == 4
+
+
+@pytest.mark.parametrize("keep", [(0, 2, 3), (1,), (), (0, 1, 2, 3)])
+def test_selected_programs_are_the_batch_of_these(graphs, keep):
+    indices = [7, 0, 3, 5]
+    mask = torch.tensor([i in keep for i in range(4)])
+    batch = graphs.batch(indices)
+    selected = LPObjective().select(batch, mask)
+    assert_same(selected, graphs.batch([indices[i] for i in keep]))
+    for part, i in zip(selected.to_data_list(), keep, strict=True):
+        assert torch.equal(part.edge_index, graphs[indices[i]].edge_index)
+    assert_same(batch, graphs.batch(indices))  # the whole batch is as it was
+
+
+def test_programs_are_selected_from_a_perturbed_batch(graphs):
+    """It has fields of another precision, and has lost those of the perturbations."""
+    objective, mask = LPObjective(), torch.tensor([True, False, True])
+    moved = objective.perturb(graphs.batch([4, 1, 2]), "b").batch
+    expected = objective.perturb(graphs.batch([4, 2]), "b").batch
+    selected = objective.select(moved, mask)
+    assert set(selected.keys()) == set(expected.keys())
+    for name in expected.keys():  # noqa: SIM118
+        assert torch.equal(torch.as_tensor(selected[name]), torch.as_tensor(expected[name])), name
 
 
 def test_batch_comes_apart_into_its_programs(graphs):
