@@ -4,13 +4,13 @@ import csv
 import json
 import math
 
-from matplotlib.figure import Figure
-
 from lit_implicit.reporting.curves import write_curve
 
 
 def test_curve_files_hold_what_is_not_finite(tmp_path):
     """JSON has no number for it: a text stands there. In a CSV it is spelt as Python reads it."""
+    from matplotlib.figure import Figure
+
     columns = {"t": [0.0, 1.0, 2.0], "error": [1.5, math.inf, math.nan]}
     settings = {"rtol": -math.inf, "solver": "Picard(β)"}
     write_curve(tmp_path / "new", "curve", columns, settings, Figure())
