@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from lit_implicit.adjoints import AbstractAdjoint, Implicit
-from lit_implicit.operator import AbstractOperator, FixedPointMap
+from lit_implicit.operator import AbstractOperator, FixedPointMap, refuse_stateful
 from lit_implicit.solvers import AbstractSolver, Anderson, Solution
+from lit_implicit.tree import map_tensors
 
 
 class Equilibrium(nn.Module):
@@ -39,21 +40,35 @@ class Equilibrium(nn.Module):
         self.adjoint = Implicit() if adjoint is None else adjoint
 
     def bind(
-        self, x: Any, z0: Tensor | None = None, generator: torch.Generator | None = None
+        self, x: Any, z0: Tensor | None = None, seed: int | None = None
     ) -> tuple[FixedPointMap, Tensor]:
         """Return the map z -> G(z, x) and the initial iterate, without solving anything.
 
         Args:
             x: The input, in the form that the operator's `encode` takes.
             z0: Initial iterate; None means the operator's `init_state`.
-            generator: Source of randomness for starts that are drawn.
+            seed: Seed of starts that are drawn; None means torch's global generator.
         """
         c = self.operator.encode(x)
-        z0 = self.operator.init_state(c, generator) if z0 is None else z0
+        if z0 is None:
+            generator = None
+            if seed is not None:
+                generator = torch.Generator(_device(c)).manual_seed(seed)
+            z0 = self.operator.init_state(c, generator)
+        if z0.dtype in (torch.bfloat16, torch.float16) and torch.is_autocast_enabled(
+            z0.device.type
+        ):
+            # Autocast made the context half precision. The state is what must converge: keep it
+            # accurate, and let autocast choose inside G.
+            z0 = z0.float()
         return FixedPointMap(self.operator, c, self.operator.layout(z0, c)), z0
 
     def forward(self, x: Any, z0: Tensor | None = None) -> tuple[Any, Solution]:
         """Solve for the fixed point and read the answer off it.
+
+        A sample that failed has no gradient through G, but it still passes `encode` and `decode`:
+        where its input itself may be NaN, leave out `solution.failed` and call again, as
+        `ImplicitLightningModule` does.
 
         Args:
             x: The input, in the form that the operator's `encode` takes.
@@ -61,13 +76,30 @@ class Equilibrium(nn.Module):
 
         Returns:
             The answer `decode(z, c)` and the solution, whose `z` carries the gradient.
+
+        Raises:
+            OperatorError: If G changes the shape or dtype of its state, works in place, or holds
+                BatchNorm or Dropout in training mode.
         """
         g, z0 = self.bind(x, z0)
-        if torch.is_grad_enabled():
-            solution = self.adjoint.solve(g, z0, self.solver)
-        else:
-            solution = self.solver.solve(g, z0)
+        with refuse_stateful(self.operator):
+            if torch.is_grad_enabled():
+                solution = self.adjoint.solve(g, z0, self.solver)
+            else:
+                solution = self.solver.solve(g, z0)
         return self.operator.decode(solution.z, g.c), solution
 
     def extra_repr(self) -> str:
         return f"solver={self.solver}, adjoint={self.adjoint}"
+
+
+def _device(c: Any) -> torch.device:
+    """Return the device of the first tensor in a context; the CPU where there is none."""
+    devices: list[torch.device] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        devices.append(tensor.device)
+        return tensor
+
+    map_tensors(note, c)
+    return devices[0] if devices else torch.device("cpu")

@@ -25,6 +25,11 @@ def _accurate(z: Tensor) -> Tensor:
     return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
 
 
+def widest_dtype(device: torch.device) -> torch.dtype:
+    """Return the most accurate real dtype of a device: float64, but on Apple's MPS float32."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class AbstractLayout(ABC):
     """How the samples of a batch lie in a state tensor.
 
@@ -79,10 +84,11 @@ class Dense(AbstractLayout):
     n: int
 
     def dot(self, a: Real, b: Real) -> PerSample:
-        rows = _accurate(b).reshape(self.n, -1)
-        return torch.einsum(
-            "...nd,nd->...n", _accurate(a).reshape(*a.shape[: a.ndim - b.ndim], *rows.shape), rows
-        )
+        rows = _accurate(b).flatten(1) if b.ndim > 1 else _accurate(b)[:, None]
+        lead = a.shape[: a.ndim - b.ndim]
+        # Autocast would take the sum back to half precision.
+        with torch.autocast(a.device.type, enabled=False):
+            return torch.einsum("...nd,nd->...n", _accurate(a).reshape(*lead, *rows.shape), rows)
 
     def spread(self, values: Tensor, z: Real) -> Tensor:
         return values.reshape(*values.shape, *(1,) * (z.ndim - 1))
@@ -143,9 +149,16 @@ def select_samples(c: Any, keep: Mask) -> Any:
     """
 
     def refuse(found: Any) -> Any:
+        kind, shape = type(found).__name__, ""
+        if isinstance(found, Tensor):
+            shape = f"one of shape {tuple(found.shape)}"
         raise TypeError(
-            f"A context may hold per-sample tensors only, got {type(found).__name__}. Make what "
-            "all samples share a buffer of the operator, or define `select` in the operator."
+            f"Expected tensors of {len(keep)} samples only, got {shape or kind}. Make what all "
+            "samples share a buffer of the operator, or define `select` in the operator (for a "
+            "batch, in the objective)."
         )
 
-    return map_tensors(lambda tensor: tensor[keep], c, other=refuse)
+    def pick(tensor: Tensor) -> Tensor:
+        return tensor[keep] if tensor.ndim and len(tensor) == len(keep) else refuse(tensor)
+
+    return map_tensors(pick, c, other=refuse)

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 from lit_implicit.adjoints import AbstractAdjoint
@@ -37,9 +37,9 @@ class AbstractLightningModule(LightningModule, ABC):
         # Metrics are made once: their sums live on the device and are reduced over the ranks.
         self._means: Mapping[str, MeanMetric] = nn.ModuleDict(  # type: ignore[assignment]
             {
-                f"{stage}_{name}": MeanMetric()
-                for stage in ("val", "test")
-                for name in ("loss", "error")
+                # A sample without a finite error must show, not vanish from the mean.
+                name: MeanMetric(nan_strategy="disable")
+                for name in ("train_loss", "val_loss", "val_error", "test_loss", "test_error")
             }
         )
         self._metrics: Mapping[str, MetricCollection] = nn.ModuleDict(  # type: ignore[assignment]
@@ -56,21 +56,35 @@ class AbstractLightningModule(LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Return the mean loss over the samples whose solve did not fail, and their solution."""
         y, solution = self.answer(batch, training=True)
-        losses = self.objective.loss(y, batch)
         n_samples = self.objective.n_samples(batch)
-        if solution is not None:
-            failed = solution.failed
-            self.log("train/n_failed", failed.sum().float(), on_epoch=True, on_step=False,
-                     reduce_fx="sum", batch_size=n_samples, sync_dist=True)  # fmt: skip
-            losses = losses[~failed]
-        if len(losses):
-            loss = losses.mean()
-        else:
-            # Every parameter must take part, or the other ranks would wait for its gradient.
-            loss = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
-        self.log("train/loss", loss.detach(), on_epoch=True, on_step=False, prog_bar=True,
-                 batch_size=n_samples, sync_dist=True)  # fmt: skip
+        n_failed = 0
+        if solution is not None and (failed := solution.failed).any():
+            n_failed = int(failed.sum())
+            if n_failed < n_samples:
+                # Once more, without them: a NaN that entered `encode` or `decode` reaches their
+                # weights even where the loss leaves it out, as zero times NaN.
+                batch = self.objective.select(batch, ~failed)
+                y, solution = self.answer(batch, training=True)
+        loss = self._nothing() if n_failed == n_samples else self._mean_loss(y, batch)
+        self.log("train/n_failed", float(n_failed), on_epoch=True, on_step=False,
+                 reduce_fx="sum", batch_size=n_samples, sync_dist=True)  # fmt: skip
+        self.log("train/loss", self._means["train_loss"], on_epoch=True, on_step=False,
+                 prog_bar=True, batch_size=n_samples)  # fmt: skip
         return {"loss": loss, "solution": solution}
+
+    def _mean_loss(self, y: Any, batch: Any) -> Tensor:
+        losses = self.objective.loss(y, batch)
+        self._means["train_loss"].update(losses.detach())
+        return losses.mean()
+
+    def _nothing(self) -> Tensor:
+        """Return a loss of zero in which every parameter takes part.
+
+        Else the other ranks would wait for its gradient.
+        """
+        zero = torch.zeros((), device=self.device, requires_grad=True)
+        trained = (p for p in self.parameters() if p.requires_grad)
+        return zero + sum((p.nan_to_num(0.0, 0.0, 0.0) * 0).sum() for p in trained)
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Measure a validation batch."""

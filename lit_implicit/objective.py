@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from lit_implicit.layout import select_samples
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -72,6 +74,17 @@ class AbstractObjective(nn.Module, ABC):
     @abstractmethod
     def distance(self, y: Any, y2: Any, batch: Any) -> Tensor:
         """Return the distance of two answers to the batch's inputs, shape `(n,)`."""
+
+    def select(self, batch: Any, keep: Tensor) -> Any:
+        """Return the batch of the samples in `keep` (shape `(n,)`, boolean) alone.
+
+        Used where some samples of a training batch failed. Default: for batches that are tensors
+        with the sample as first axis, in any nesting of tuples, lists, dicts and dataclasses.
+
+        Raises:
+            TypeError: If the batch holds anything else: the task must define `select`.
+        """
+        return select_samples(batch, keep)
 
     def metrics(self) -> MetricCollection:
         """Return further metrics of the task, updated by `preds`, `target` and `batch`.

@@ -1,6 +1,8 @@
 """The operator G(z, x) and, with its input bound, the map z -> G(z, x) that solvers iterate."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +56,40 @@ class AbstractOperator(nn.Module, ABC):
         return select_samples(c, keep)
 
 
+_STATEFUL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+
+
+@contextmanager
+def refuse_stateful(operator: AbstractOperator) -> Iterator[None]:
+    """Refuse, for as long as G is iterated, modules whose answer changes from call to call.
+
+    Batch statistics tie the samples of a batch together and are updated at every iteration; a fresh
+    dropout mask leaves no fixed point. Both are allowed in `encode` and `decode`.
+
+    Raises:
+        OperatorError: When such a module is called in training mode.
+    """
+
+    def refuse(module: nn.Module, inputs: Any) -> None:
+        if module.training and getattr(module, "p", 1.0) > 0:
+            raise OperatorError(
+                f"`{type(operator).__name__}.forward` calls {type(module).__name__} in training "
+                "mode: it answers differently at each iteration, so there is no fixed point. Use "
+                "GroupNorm or InstanceNorm, freeze its statistics by `.eval()`, or draw the mask "
+                "once in `encode`."
+            )
+
+    modules = (
+        [m for m in operator.modules() if isinstance(m, _STATEFUL)] if operator.training else []
+    )
+    hooks = [module.register_forward_pre_hook(refuse) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 class AbstractMap(ABC):
     """A map from states to states, with its layout: what a solver is given."""
 
@@ -87,7 +123,13 @@ class FixedPointMap(AbstractMap):
     layout: AbstractLayout
 
     def __call__(self, z: Real) -> Real:
+        version = None if z.is_inference() else z._version
         gz: Tensor = self.operator(z, self.c)
+        if version is not None and z._version != version:
+            raise OperatorError(
+                f"`{type(self.operator).__name__}.forward` changed its state in place, so its "
+                "residual cannot be known. Return a new tensor: `z.mul(a)`, not `z.mul_(a)`."
+            )
         if gz.shape != z.shape:
             raise OperatorError(
                 f"`{type(self.operator).__name__}.forward` must keep the shape of its state: "

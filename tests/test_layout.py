@@ -62,6 +62,20 @@ def test_half_precision_norm_does_not_overflow():
     assert DENSE.norm(torch.full((3, 4), 300.0, dtype=torch.float16)).tolist() == [600.0] * 3
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("layout", "z"), CASES)
+def test_autocast_does_not_reach_sums(layout, z, dtype):
+    z = 300 * z  # whose squares are beyond float16
+    with torch.autocast("cpu", dtype):
+        norm = layout.norm(z)
+    assert norm.dtype == torch.float32
+    assert torch.equal(norm, layout.norm(z))
+
+
+def test_an_empty_batch_has_no_norms():
+    assert Dense(0).norm(torch.zeros(0, 3)).shape == (0,)
+
+
 def test_ragged_sample_without_nodes_has_norm_zero():
     assert Ragged(torch.tensor([0, 0]), 2).norm(torch.ones(2)).tolist() == pytest.approx(
         [2**0.5, 0.0]
@@ -76,3 +90,5 @@ def test_select_samples_walks_nested_contexts_and_refuses_the_rest():
     assert picked["b"][0].tolist() == [[4.0]]
     with pytest.raises(TypeError, match="buffer of the operator"):
         select_samples({"scale": 3.0}, keep)
+    with pytest.raises(TypeError, match=r"tensors of 2 samples only, got one of shape \(3,\)"):
+        select_samples((torch.zeros(3),), keep)

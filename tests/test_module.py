@@ -81,6 +81,47 @@ def test_a_batch_that_fails_whole_gives_zero_gradients_to_every_parameter(tmp_pa
     assert logged["train/n_failed"] == 2
 
 
+def test_a_record_that_is_nan_costs_its_own_loss_only(tmp_path):
+    """Here the NaN enters the weights of `encode` and `decode`, not only G."""
+
+    class Encoding(AffineOperator):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.into, self.out = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+
+        def encode(self, x):
+            return self.into(x)
+
+        def decode(self, z, c):
+            return self.out(z + c)
+
+    def gradients(x):
+        module = ImplicitLightningModule(Encoding(), AffineObjective(), Picard(), Implicit())
+        module.log = lambda *args, **kwargs: logged.update({args[0]: args[1]})
+        logged = {}
+        module.training_step((x, 2 * x.nan_to_num()), 0)["loss"].backward()
+        return [p.grad for p in module.parameters()], logged
+
+    x = torch.randn(4, 3)
+    x[2] = float("nan")
+    with_it, logged = gradients(x)
+    without, _ = gradients(x[[0, 1, 3]])
+    assert logged["train/n_failed"] == 1
+    for a, b in zip(with_it, without, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5)
+
+
+def test_an_error_that_is_not_finite_shows_in_the_mean(tmp_path):
+    class Undefined(AffineNetwork):
+        def forward(self, x):
+            return torch.where(x[:, :1] > 0, float("nan"), super().forward(x))
+
+    run = trainer(tmp_path)
+    run.test(ExplicitLightningModule(Undefined(), AffineObjective()), AffineData(), verbose=False)
+    assert run.callback_metrics["test/error"].isnan()
+
+
 def test_errors_are_means_over_samples_not_over_batches(tmp_path):
     module = ImplicitLightningModule(AffineOperator(), AffineObjective(), Picard(rtol=1e-6))
     data = AffineData(n_samples=5, batch_size=4)  # batches of 4 and 1

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from lit_implicit import AbstractOperator, Equilibrium, FixedPointMap, Picard
 from lit_implicit.errors import OperatorError
@@ -46,3 +47,80 @@ def test_map_selects_context_and_layout_together():
     part = g.select(torch.tensor([False, True]))
     assert part.layout.n == 1
     assert part(torch.zeros(1, 1)).tolist() == [[2.0]]
+
+
+def test_the_state_stays_accurate_where_autocast_makes_the_context_half():
+    class Encoded(AbstractOperator):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Linear(3, 3)
+
+        def encode(self, x):
+            return self.embed(x)
+
+        def init_state(self, c, generator=None):
+            return torch.zeros_like(c)
+
+        def forward(self, z, c):
+            return 0.5 * z + c
+
+    layer, x = Equilibrium(Encoded(), Picard(rtol=1e-6, max_iter=100)), torch.randn(4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        z, solution = layer(x)
+    assert z.dtype == torch.float32
+    assert solution.converged.all()
+    z.sum().backward()
+    assert layer.operator.embed.weight.grad.isfinite().all()
+
+
+class Holding(AbstractOperator):
+    """A module inside G, or only in `encode`."""
+
+    def __init__(self, module, inside=True):
+        super().__init__()
+        self.module, self.inside = module, inside
+
+    def encode(self, x):
+        return x if self.inside else self.module(x)
+
+    def init_state(self, c, generator=None):
+        return torch.zeros_like(c)
+
+    def forward(self, z, c):
+        return 0.5 * (self.module(z) if self.inside else z) + c
+
+
+@pytest.mark.parametrize("module", [nn.BatchNorm1d(3), nn.Dropout(0.1)], ids=["norm", "dropout"])
+def test_modules_that_change_from_call_to_call_are_refused_in_g(module):
+    x = torch.randn(4, 3)
+    layer = Equilibrium(Holding(module), Picard())
+    with pytest.raises(OperatorError, match=r"Holding.forward. calls \w+ in training mode"):
+        layer.train()(x)
+    layer.eval()(x)  # frozen, they are functions like any other
+    Equilibrium(Holding(module, inside=False), Picard()).train()(x)
+    assert not module._forward_pre_hooks  # nothing stays behind
+
+
+def test_group_norm_is_no_stateful_module():
+    Equilibrium(Holding(nn.GroupNorm(1, 3)), Picard()).train()(torch.randn(4, 3))
+
+
+def test_an_operator_that_works_in_place_is_refused():
+    class InPlace(Halving):
+        def forward(self, z, c):
+            return z.mul_(0.5).add_(1)
+
+    with pytest.raises(OperatorError, match="changed its state in place"), torch.no_grad():
+        Equilibrium(InPlace(), Picard())(None)
+
+
+def test_random_starts_are_functions_of_the_seed():
+    class Drawn(Holding):
+        def init_state(self, c, generator=None):
+            return torch.randn(c.shape, generator=generator)
+
+    layer, x = Equilibrium(Drawn(nn.Identity())), torch.randn(4, 3)
+    before = torch.get_rng_state()
+    assert torch.equal(layer.bind(x, seed=3)[1], layer.bind(x, seed=3)[1])
+    assert not torch.equal(layer.bind(x, seed=3)[1], layer.bind(x, seed=4)[1])
+    assert torch.equal(before, torch.get_rng_state())

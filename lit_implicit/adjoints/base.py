@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
-from lit_implicit.layout import Real
+from lit_implicit.layout import Mask, Real
 from lit_implicit.operator import AbstractMap
 from lit_implicit.solvers import AbstractSolver, Solution
 
-Differentiate = Callable[[AbstractMap, Real], Real]
+Differentiate = Callable[[AbstractMap, Real, Mask], Real]
 
 
 class AbstractAdjoint(ABC):
@@ -29,12 +29,18 @@ def differentiate_sound(
 
     A failed sample must not enter a graph at all: even behind a mask, its NaN times zero is NaN in
     every shared weight.
+
+    Args:
+        g: The map.
+        solution: Its solution, without gradients.
+        differentiate: Called with the map and the states of the sound samples and with the mask
+            that says which they are; returns their states with gradients.
     """
     failed = solution.failed
+    keep = ~failed
     if not failed.any():
-        return replace(solution, z=differentiate(g, solution.z))
+        return replace(solution, z=differentiate(g, solution.z, keep))
     if failed.all():
         return solution
-    keep = ~failed
-    part = differentiate(g.select(keep), g.layout.select(solution.z, keep))
+    part = differentiate(g.select(keep), g.layout.select(solution.z, keep), keep)
     return replace(solution, z=g.layout.put(solution.z, keep, part))

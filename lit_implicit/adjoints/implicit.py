@@ -1,6 +1,6 @@
 """Exact gradients at the fixed point by the implicit function theorem."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from lit_implicit.adjoints.base import AbstractAdjoint, differentiate_sound
 from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.operator import AbstractMap
-from lit_implicit.solvers import AbstractSolver, AdjointRecord, Solution
+from lit_implicit.solvers import AbstractSolver, AdjointRecord, Solution, Status
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,13 @@ class Implicit(AbstractAdjoint):
     One tracked evaluation of G at the fixed point serves the whole backward pass: its graph gives
     the vector-Jacobian products of the solve and then, with u as incoming gradient, the gradients
     of all that G touches. Memory does not grow with the iterations. The answer itself is the
-    solver's, to the bit. Differentiating twice is refused.
+    solver's, to the bit. A sample whose adjoint system diverges gets no gradient; its status stands
+    in `solution.adjoint`. Differentiating twice is refused.
 
     Args:
-        solver: Solver of the adjoint system, started from the incoming gradient v; None means the
-            forward's own.
+        solver: Solver of the adjoint system, started from the incoming gradient v, which is scaled
+            to norm 1 for each sample. None means the forward's method, rtol and max_iter (its atol
+            is in units of the state and says nothing about gradients).
 
     References:
         Bai, Kolter and Koltun (2019), arXiv:1909.01377, Theorem 1.
@@ -33,15 +35,49 @@ class Implicit(AbstractAdjoint):
 
     def solve(self, g: AbstractMap, z0: Real, solver: AbstractSolver) -> Solution:
         solution = solver.solve(g, z0)
+        backward_solver = self.solver or replace(solver, atol=0.0)  # type: ignore[type-var]
 
-        def differentiate(g: AbstractMap, z_star: Real) -> Real:
+        def differentiate(g: AbstractMap, z_star: Real, keep: Mask) -> Real:
             z_star = z_star.detach().requires_grad_()
             gz = g(z_star)
-            backward_solver = self.solver or solver
-            attached: Real = _Attach.apply(gz, z_star, g.layout, backward_solver, solution.adjoint)
+            if not _depends_on_another_leaf(gz, z_star):
+                return z_star.detach()  # a frozen operator: there is nothing to differentiate
+            backward = _Backward(g.layout, backward_solver, keep, solution.adjoint)
+            attached: Real = _Attach.apply(gz, z_star, backward)
             return attached
 
         return differentiate_sound(g, solution, differentiate)
+
+
+@dataclass(eq=False)
+class _Backward:
+    """What the backward pass needs beside tensors that autograd keeps."""
+
+    layout: AbstractLayout
+    solver: AbstractSolver
+    keep: Mask
+    record: AdjointRecord
+
+    def solve(self, gz: Tensor, z_star: Tensor, v: Tensor) -> Tensor:
+        """Return u = J^T u + v, zero for samples whose system could not be solved."""
+        # The system is linear: at norm 1, neither rounding nor tolerances depend on the loss.
+        norm = self.layout.norm(v)
+        scale = torch.where((norm > 0) & norm.isfinite(), norm, 1.0)
+        unit = v / self.layout.spread(scale, v).to(v.dtype)
+        solution = self.solver.solve(_AdjointMap(gz, z_star, unit, self.layout), unit)
+        self._report(solution)
+        u = solution.z * self.layout.spread(scale, v).to(v.dtype)
+        return self.layout.where(solution.failed, torch.zeros_like(u), u)
+
+    def _report(self, solution: Solution) -> None:
+        """Fill in the record, sample by sample of the whole batch."""
+        keep, record = self.keep, self.record
+        n_iter = solution.n_iter.new_zeros(len(keep))
+        ratio = solution.relative_residual.new_full((len(keep),), torch.nan)
+        status = solution.status.new_full((len(keep),), Status.NONFINITE)
+        record.n_iter = n_iter.index_put((keep,), solution.n_iter)
+        record.relative_residual = ratio.index_put((keep,), solution.relative_residual)
+        record.status = status.index_put((keep,), solution.status)
 
 
 class _AdjointMap(AbstractMap):
@@ -65,16 +101,9 @@ class _Attach(torch.autograd.Function):
     """Pass the value of z_star on; turn the incoming gradient v into u for the graph of G."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        gz: Tensor,
-        z_star: Tensor,
-        layout: AbstractLayout,
-        solver: AbstractSolver,
-        record: AdjointRecord,
-    ) -> Tensor:
+    def forward(ctx: Any, gz: Tensor, z_star: Tensor, backward: _Backward) -> Tensor:
         ctx.save_for_backward(gz, z_star)
-        ctx.layout, ctx.solver, ctx.record = layout, solver, record
+        ctx.solve = backward.solve
         return z_star.detach().clone()
 
     @staticmethod
@@ -84,10 +113,19 @@ class _Attach(torch.autograd.Function):
                 "`Implicit` does not differentiate twice: its backward pass was asked to build a "
                 "graph (`create_graph=True`). Use the adjoint `Unrolled` for second derivatives."
             )
-        (v,) = grad_outputs
-        gz, z_star = ctx.saved_tensors
-        solution = ctx.solver.solve(_AdjointMap(gz, z_star, v, ctx.layout), v)
-        ctx.record.n_iter = solution.n_iter
-        ctx.record.relative_residual = solution.relative_residual
-        ctx.record.status = solution.status
-        return solution.z, None, None, None, None
+        return ctx.solve(*ctx.saved_tensors, *grad_outputs), None, None
+
+
+def _depends_on_another_leaf(gz: Tensor, z_star: Tensor) -> bool:
+    """Tell whether anything but `z_star` would get a gradient from `gz`."""
+    seen, stack = set(), [gz.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and leaf is not z_star:
+            return True
+        stack.extend(parent for parent, _ in node.next_functions)
+    return False

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lit_implicit.adjoints.base import AbstractAdjoint, differentiate_sound
-from lit_implicit.layout import Real
+from lit_implicit.layout import Mask, Real
 from lit_implicit.operator import AbstractMap
 from lit_implicit.solvers import AbstractSolver, Solution
 
@@ -39,7 +39,7 @@ class JacobianFree(AbstractAdjoint):
     def solve(self, g: AbstractMap, z0: Real, solver: AbstractSolver) -> Solution:
         return differentiate_sound(g, solver.solve(g, z0), self._differentiate)
 
-    def _differentiate(self, g: AbstractMap, z_star: Real) -> Real:
+    def _differentiate(self, g: AbstractMap, z_star: Real, keep: Mask) -> Real:
         z = z_star
         for _ in range(self.steps):
             gz = g(z)

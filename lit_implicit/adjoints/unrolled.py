@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from lit_implicit.adjoints.base import AbstractAdjoint
-from lit_implicit.layout import Real
+from lit_implicit.layout import AbstractLayout, PerSample, Real
 from lit_implicit.operator import AbstractMap
 from lit_implicit.solvers import AbstractSolver, Solution, Status, relative_residual
+from lit_implicit.solvers.base import divergence_limit
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,27 @@ class Unrolled(AbstractAdjoint):
         first = 0 if self.last is None else max_iter - self.last
         stepper = solver.stepper(layout)
         z = previous = gz = z0
+        limit = layout.norm(z0)
         for t in range(max_iter):
             with torch.set_grad_enabled(tracked and t >= first):
                 previous, gz = z, g(z)
                 z = stepper.step(previous, gz)
+            if t == 0:
+                limit = divergence_limit(*_norms(layout, previous, gz))
 
+        residual_norm, g_norm = _norms(layout, previous, gz)
         with torch.no_grad():
-            residual_norm, g_norm = layout.norm(gz - previous), layout.norm(gz)
             converged = residual_norm <= solver.rtol * g_norm + solver.atol
             finite = (layout.norm(z) + g_norm + residual_norm).isfinite()
             n_iter = torch.full((layout.n,), max_iter, device=z.device)
             status = torch.where(converged, Status.CONVERGED, Status.MAX_ITER)
+            status = torch.where(residual_norm > limit, Status.DIVERGED, status)
             status = torch.where(finite, status, Status.NONFINITE)
         ratio = relative_residual(residual_norm, g_norm)
         return Solution(z, n_iter, n_iter.clone(), ratio, status)
+
+
+@torch.no_grad()
+def _norms(layout: AbstractLayout, z: Real, gz: Real) -> tuple[PerSample, PerSample]:
+    """Return the norms of the residual and of G(z), sample by sample."""
+    return layout.norm(gz - z), layout.norm(gz)

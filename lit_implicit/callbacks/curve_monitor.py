@@ -35,7 +35,7 @@ class AbstractCurveMonitor(Callback):
         solver: The iteration; None means plain Picard iteration.
 
     Raises:
-        ConfigError: If a number is negative.
+        ConfigError: If a number is out of range.
     """
 
     curve_name: str
@@ -49,10 +49,12 @@ class AbstractCurveMonitor(Callback):
         max_batches: int | None = None,
         solver: AbstractSolver | None = None,
     ) -> None:
-        values = {"n_iter": n_iter, "every_n_epochs": every_n_epochs, "max_batches": max_batches}
-        for key, value in values.items():
-            if value is not None and value < 0:
-                raise ConfigError(f"`{type(self).__name__}.{key}` must be at least 0, got {value}.")
+        least = {"n_iter": (n_iter, 0), "every_n_epochs": (every_n_epochs, 0)}
+        for key, (value, minimum) in {**least, "max_batches": (max_batches, 1)}.items():
+            if value is not None and value < minimum:
+                raise ConfigError(
+                    f"`{type(self).__name__}.{key}` must be at least {minimum}, got {value}."
+                )
         self.n_iter, self.every_n_epochs, self.max_batches = n_iter, every_n_epochs, max_batches
         self.solver = solver
         self._probe: Metric | None = None
@@ -92,7 +94,7 @@ class AbstractCurveMonitor(Callback):
 
     def _finish(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         probe, self._probe = self._probe, None
-        if probe is None or not probe.update_called:
+        if probe is None:
             return
         assert isinstance(module, ImplicitLightningModule)
         curve = probe.compute()  # merges the ranks

@@ -15,12 +15,12 @@ class IterationBudget(Callback):
 
     Models trained at one depth are often good at that depth only; a budget that varies asks for an
     answer that stays good. Every draw is a function of `(seed, global step)`: equal on all ranks
-    and after a resume.
+    and after a resume. An adjoint that takes the forward's settings has the same budget.
 
     Args:
         distribution: `fixed` (always `max_iter`), `uniform` (on min_iter..max_iter) or
             `lognormal_poisson` (1 + Poisson(rate), rate log-normal with mean `mean - 1`).
-        max_iter: Largest budget.
+        max_iter: Largest budget; None means the solver's `max_iter`.
         min_iter: Smallest budget.
         mean: Mean of the log-normal Poisson law, before it is cut to min_iter..max_iter.
         sigma: Standard deviation of the rate's logarithm.
@@ -36,17 +36,13 @@ class IterationBudget(Callback):
     def __init__(
         self,
         distribution: Literal["fixed", "uniform", "lognormal_poisson"] = "uniform",
-        max_iter: int = 50,
+        max_iter: int | None = None,
         min_iter: int = 1,
         mean: float | None = None,
         sigma: float = 0.5,
         seed: int = 0,
     ) -> None:
-        if not 1 <= min_iter <= max_iter:
-            raise ConfigError(
-                "`IterationBudget` needs 1 <= min_iter <= max_iter, "
-                f"got min_iter={min_iter}, max_iter={max_iter}."
-            )
+        _check_bounds(min_iter, max_iter)
         if distribution == "lognormal_poisson" and (mean is None or not mean > 1):
             raise ConfigError(
                 "`IterationBudget.mean` must be above 1 for 'lognormal_poisson', "
@@ -56,7 +52,13 @@ class IterationBudget(Callback):
         self.mean, self.sigma, self.seed = mean, sigma, seed
 
     def draw(self, step: int) -> int:
-        """Return the budget of a global step."""
+        """Return the budget of a global step.
+
+        Raises:
+            ConfigError: If `max_iter` is None and no training has told the solver's.
+        """
+        if self.max_iter is None:
+            raise ConfigError("`IterationBudget.max_iter` is known only once training starts.")
         if self.distribution == "fixed":
             return self.max_iter
         generator = np.random.default_rng([self.seed, step])
@@ -68,12 +70,15 @@ class IterationBudget(Callback):
         return min(max(drawn, self.min_iter), self.max_iter)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse models that have no budget."""
+        """Take the solver's budget where none was given; refuse models that have none."""
         if not isinstance(pl_module, ImplicitLightningModule):
             raise ConfigError(
                 "`IterationBudget` needs an `ImplicitLightningModule`, "
                 f"got {type(pl_module).__name__}: an explicit model does not iterate. Remove it."
             )
+        if self.max_iter is None:
+            self.max_iter = pl_module.solver.max_iter
+            _check_bounds(self.min_iter, self.max_iter)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -81,3 +86,11 @@ class IterationBudget(Callback):
         """Set the budget of this step."""
         assert isinstance(pl_module, ImplicitLightningModule)
         pl_module.train_max_iter = self.draw(trainer.global_step)
+
+
+def _check_bounds(min_iter: int, max_iter: int | None) -> None:
+    if min_iter < 1 or (max_iter is not None and max_iter < min_iter):
+        raise ConfigError(
+            "`IterationBudget` needs 1 <= min_iter <= max_iter, "
+            f"got min_iter={min_iter}, max_iter={max_iter}."
+        )

@@ -26,7 +26,7 @@ class LipschitzCurveMonitor(AbstractCurveMonitor):
         double: Measure in float64: ratios of small differences drown in float32 rounding.
 
     Raises:
-        ConfigError: If a number is negative.
+        ConfigError: If a number is out of range.
     """
 
     curve_name = "lipschitz_curve"

@@ -2,18 +2,19 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lit_implicit.solvers import Solution
+from lit_implicit.solvers import Solution, Status
 
 
 class SolverMonitor(Callback):
     """Log how the solver did: `stage/n_iter_mean`, `n_iter_max`, `relative_residual`, `converged`.
 
-    All but the maximum are means over the samples of an epoch, `converged` and `failed` as shares.
-    While training, the adjoint's own solve is logged as `train/adjoint_n_iter_mean` and
-    `train/adjoint_relative_residual`. Explicit models have nothing to log.
+    All but the maximum are means over the samples of an epoch, `converged` and `failed` as shares;
+    the residual is that of samples that did not fail. While training, the adjoint's own solve is
+    logged too, as `train/adjoint_...`. Explicit models have nothing to log.
     """
 
     def on_train_batch_end(
@@ -23,12 +24,15 @@ class SolverMonitor(Callback):
         solution = _solution(outputs)
         if solution is None:
             return
-        _log(pl_module, "train", solution)
+        _log(pl_module, "train/", solution)
         adjoint = solution.adjoint
-        if adjoint.n_iter is not None and adjoint.relative_residual is not None:
-            n = len(adjoint.n_iter)
-            _log_mean(pl_module, "train/adjoint_n_iter_mean", adjoint.n_iter, n)
-            _log_mean(pl_module, "train/adjoint_relative_residual", adjoint.relative_residual, n)
+        if adjoint.n_iter is None or adjoint.relative_residual is None or adjoint.status is None:
+            return
+        solved = ~adjoint.relative_residual.isnan()
+        _log_mean(pl_module, "train/adjoint_n_iter_mean", adjoint.n_iter[solved])
+        _log_mean(pl_module, "train/adjoint_relative_residual", adjoint.relative_residual[solved])
+        _log_mean(pl_module, "train/adjoint_converged", adjoint.status == Status.CONVERGED)
+        _log_mean(pl_module, "train/adjoint_failed", (adjoint.status >= Status.DIVERGED)[solved])
 
     def on_validation_batch_end(
         self,
@@ -41,7 +45,7 @@ class SolverMonitor(Callback):
     ) -> None:
         """Log the solves of a validation batch."""
         if (solution := _solution(outputs)) is not None:
-            _log(pl_module, "val", solution)
+            _log(pl_module, "val/", solution)
 
     def on_test_batch_end(
         self,
@@ -54,7 +58,7 @@ class SolverMonitor(Callback):
     ) -> None:
         """Log the solves of a test batch."""
         if (solution := _solution(outputs)) is not None:
-            _log(pl_module, "test", solution)
+            _log(pl_module, "test/", solution)
 
 
 def _solution(outputs: Any) -> Solution | None:
@@ -62,18 +66,20 @@ def _solution(outputs: Any) -> Solution | None:
 
 
 def _log(pl_module: LightningModule, stage: str, solution: Solution) -> None:
-    n = len(solution.n_iter)
-    _log_mean(pl_module, f"{stage}/n_iter_mean", solution.n_iter, n)
-    _log_mean(pl_module, f"{stage}/relative_residual", solution.relative_residual, n)
-    _log_mean(pl_module, f"{stage}/converged", solution.converged, n)
-    _log_mean(pl_module, f"{stage}/failed", solution.failed, n)
+    sound = ~solution.failed
+    _log_mean(pl_module, f"{stage}n_iter_mean", solution.n_iter)
+    _log_mean(pl_module, f"{stage}relative_residual", solution.relative_residual[sound])
+    _log_mean(pl_module, f"{stage}converged", solution.converged)
+    if stage != "train/":  # where `n_failed` counts them
+        _log_mean(pl_module, f"{stage}failed", solution.failed)
     pl_module.log(
-        f"{stage}/n_iter_max", solution.n_iter.max().float(), on_step=False, on_epoch=True,
-        reduce_fx="max", batch_size=n, sync_dist=True,
+        f"{stage}n_iter_max", solution.n_iter.max().float(), on_step=False, on_epoch=True,
+        reduce_fx="max", batch_size=len(sound), sync_dist=True,
     )  # fmt: skip
 
 
-def _log_mean(pl_module: LightningModule, name: str, values: Tensor, n: int) -> None:
-    pl_module.log(
-        name, values.float().mean(), on_step=False, on_epoch=True, batch_size=n, sync_dist=True
-    )
+def _log_mean(pl_module: LightningModule, name: str, values: Tensor) -> None:
+    """Log a mean over samples; where a batch has none, with no weight."""
+    n = len(values)
+    mean = values.float().mean() if n else values.new_zeros((), dtype=torch.float32)
+    pl_module.log(name, mean, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)

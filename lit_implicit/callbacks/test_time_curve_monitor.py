@@ -24,7 +24,7 @@ class TestTimeCurveMonitor(AbstractCurveMonitor):
         solver: The iteration; None means plain Picard iteration.
 
     Raises:
-        ConfigError: If a number is negative.
+        ConfigError: If a number is out of range.
     """
 
     __test__ = False  # pytest: no test class

@@ -72,8 +72,8 @@ def _run(argv: list[str]) -> int:
         return list_tasks(argv[1:])
     # First, because what can be wrong here is told in a moment; torch takes seconds to import.
     request = first_pass(argv)
-    # OpenMP's threads otherwise spin while they wait; on a machine that is shared with others, small
-    # models then run many times slower. It must be set before torch is imported.
+    # OpenMP's threads otherwise spin while they wait: on a machine shared with others, small models
+    # then run many times slower. It must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from lit_implicit.cli.run import execute
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from lit_implicit.equilibrium import Equilibrium
@@ -28,7 +27,7 @@ def iterates(
     x: Any,
     n_iter: int,
     solver: AbstractSolver | None = None,
-    generator: torch.Generator | None = None,
+    seed: int = 0,
 ) -> Iterator[Iterate]:
     """Yield the iterates t = 0..n_iter of a model for an input, y_0 being decode(z0).
 
@@ -40,9 +39,10 @@ def iterates(
         x: The input, in the form that the operator takes.
         n_iter: Number T of iterations.
         solver: The iteration; None means plain Picard iteration, z_{t+1} = G(z_t, x).
-        generator: Source of randomness for starts that are drawn.
+        seed: Seed of starts that are drawn, so that a measurement can be repeated and leaves the
+            random numbers of training alone.
     """
-    g, z0 = equilibrium.bind(x, generator=generator)
+    g, z0 = equilibrium.bind(x, seed=seed)
     for z, gz in islice((solver or Picard()).iterates(g, z0), n_iter + 1):
         ratio = relative_residual(g.layout.norm(gz - z), g.layout.norm(gz))
         yield Iterate(equilibrium.operator.decode(z, g.c), ratio)

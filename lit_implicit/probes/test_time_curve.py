@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lit_implicit.equilibrium import Equilibrium
+from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes.iterates import iterates
 from lit_implicit.solvers import AbstractSolver
@@ -26,6 +27,8 @@ class TestTimeCurve:
         error_q90: Its 90 % quantile.
         relative_residual: Median of |G(z_t) - z_t| / |G(z_t)|.
         converged: Share of the samples whose relative residual is at most `rtol`.
+        nonfinite: Share of the samples whose iterate is not finite: they diverged, and are left
+            out of the statistics of error and residual.
         n_samples: Number of samples.
         rtol: The tolerance behind `converged`.
     """
@@ -39,6 +42,7 @@ class TestTimeCurve:
     error_q90: Tensor
     relative_residual: Tensor
     converged: Tensor
+    nonfinite: Tensor
     n_samples: int
     rtol: float
 
@@ -85,21 +89,26 @@ class TestTimeCurveProbe(Metric):
         for y, ratio in iterates(equilibrium, objective.inputs(batch), self.n_iter, self.solver):
             errors.append(objective.error(y, batch))
             ratios.append(ratio)
-        self.errors.append(torch.stack(errors, dim=1).double())
-        self.ratios.append(torch.stack(ratios, dim=1).double())
+        wide = widest_dtype(errors[0].device)
+        self.errors.append(torch.stack(errors, dim=1).to(wide))
+        self.ratios.append(torch.stack(ratios, dim=1).to(wide))
 
     def compute(self) -> TestTimeCurve:
         """Return the curve over all samples seen."""
         errors, ratios = dim_zero_cat(self.errors), dim_zero_cat(self.ratios)
-        quantiles = torch.quantile(errors, errors.new_tensor([0.1, 0.5, 0.9]), dim=0)
+        finite = errors.isfinite() & ratios.isfinite()
+        errors = errors.where(finite, torch.nan)
+        quantiles = torch.nanquantile(errors, errors.new_tensor([0.1, 0.5, 0.9]), dim=0)
+        mean = errors.nanmean(0)
         return TestTimeCurve(
-            error_mean=errors.mean(0),
-            error_std=errors.std(0, correction=0),
+            error_mean=mean,
+            error_std=(errors - mean).square().nanmean(0).sqrt(),
             error_q10=quantiles[0],
             error_median=quantiles[1],
             error_q90=quantiles[2],
-            relative_residual=ratios.median(0).values,
-            converged=(ratios <= self.rtol).double().mean(0),
+            relative_residual=ratios.where(finite, torch.nan).nanquantile(0.5, dim=0),
+            converged=(ratios <= self.rtol).to(mean.dtype).mean(0),
+            nonfinite=(~finite).to(mean.dtype).mean(0),
             n_samples=len(errors),
             rtol=self.rtol,
         )

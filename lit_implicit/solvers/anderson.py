@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Real
+from lit_implicit.layout import AbstractLayout, Real, widest_dtype
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 
 # A residual this many times the last one says that the mixed step went wrong: the sample's history
@@ -113,8 +113,9 @@ class _AndersonStepper(AbstractStepper):
     def _weights(self, residual: Real, filled: int) -> Tensor:
         """Solve the small least-squares problem of each sample: `(filled, n)`, 0 where unused."""
         valid = self.valid[:filled].T
-        gram = self.gram[:, :filled, :filled].double()
-        rhs = self.layout.dot(self.residuals[:filled], residual).T.double()
+        wide = widest_dtype(residual.device)
+        gram = self.gram[:, :filled, :filled].to(wide)
+        rhs = self.layout.dot(self.residuals[:filled], residual).T.to(wide)
         diagonal = gram.diagonal(dim1=-2, dim2=-1)
         usable = valid & (diagonal > 0) & diagonal.isfinite()
         scale = torch.where(usable, diagonal, 1.0).rsqrt() * usable

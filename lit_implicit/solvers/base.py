@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Real
+from lit_implicit.layout import AbstractLayout, PerSample, Real
 from lit_implicit.operator import AbstractMap
 from lit_implicit.solvers.solution import Solution, Status, relative_residual
 
 OnIterate = Callable[[int, Tensor, Tensor], None]
 
-# A residual this many times larger than the first one and G(z0) together is no transient.
+# A residual this many times larger than the first one, G(z0) and one (states are of order one, and
+# a start at zero may be far from there) together is no transient.
 _DIVERGENCE_FACTOR = 1e6
 # On a GPU, asking whether all samples are done waits for the device; a few iterations more on
 # frozen samples change nothing and cost less.
@@ -67,7 +68,8 @@ class AbstractSolver(ABC):
         Returns:
             State, counts, relative residual and status of each sample.
         """
-        layout, z, best = g.layout, z0, z0
+        layout, z = g.layout, z0
+        best = z0.nan_to_num(0.0, 0.0, 0.0)
         stepper = self.stepper(layout)
         active = torch.ones(layout.n, dtype=torch.bool, device=z0.device)
         n_iter = torch.zeros(layout.n, dtype=torch.int64, device=z0.device)
@@ -84,7 +86,7 @@ class AbstractSolver(ABC):
             residual_norm, g_norm = layout.norm(gz - z), layout.norm(gz)
             ratio = relative_residual(residual_norm, g_norm)
             if k == 0:
-                limit = _DIVERGENCE_FACTOR * (residual_norm + g_norm)
+                limit = divergence_limit(residual_norm, g_norm)
 
             finite = ratio.isfinite()
             diverged = residual_norm > limit
@@ -93,6 +95,7 @@ class AbstractSolver(ABC):
             if reason is not None:
                 done = done | (reason & finite)
 
+            # Only a sample that fails needs its best iterate, but which will is not known yet.
             better = active & finite & (ratio < best_residual)
             best = layout.where(better, z, best)
             best_residual = torch.where(better, ratio, best_residual)
@@ -110,6 +113,11 @@ class AbstractSolver(ABC):
                 break
 
         return Solution(z, n_iter, n_iter.clone(), last, status)
+
+
+def divergence_limit(residual_norm: PerSample, g_norm: PerSample) -> PerSample:
+    """Return the residual above which a sample has diverged, given the norms at its start."""
+    return _DIVERGENCE_FACTOR * (residual_norm + g_norm + 1)
 
 
 def check_settings(name: str, rtol: float, atol: float, max_iter: int) -> None:

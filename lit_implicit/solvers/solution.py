@@ -25,6 +25,8 @@ class Status(IntEnum):
 class AdjointRecord:
     """How the backward solve went; all None until `backward` has run through it.
 
+    A sample that failed in the forward solve has none: 0 iterations, residual NaN, NONFINITE.
+
     Args:
         n_iter: Iterations of each sample, shape `(n,)`.
         relative_residual: Last relative residual of each sample, shape `(n,)`, dimensionless.
@@ -41,7 +43,8 @@ class Solution:
     """The result of a fixed-point solve; everything but `z` has shape `(n,)`.
 
     Args:
-        z: Iterate number `n_iter` of each sample (its best finite one where the solve failed).
+        z: Iterate number `n_iter` of each sample; where the solve failed its best finite one, or
+            zeros if there is none.
         n_iter: Iterations.
         n_eval: Evaluations of G.
         relative_residual: |G(z) - z| / |G(z)| at the last iterate that was evaluated, which is the

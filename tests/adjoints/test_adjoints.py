@@ -220,3 +220,115 @@ def test_an_adjoint_system_that_is_not_solved_is_reported():
 def test_settings_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_adjoint_does_not_take_the_forwards_absolute_tolerance():
+    # Gradients of a mean are small: 1e-3, in units of the state, would stop at once.
+    def gradient(atol):
+        operator = Tanh(matrix(5, 0.9))
+        layer = Equilibrium(operator, Picard(rtol=1e-10, atol=atol, max_iter=500), Implicit())
+        y, solution = layer(random(2, 5))
+        (0.1 * y.mean()).backward()
+        return operator.a.grad, solution
+
+    exact, _ = gradient(0.0)
+    loose, solution = gradient(1e-5)
+    assert (solution.adjoint_relative_residual <= 1e-10).all()
+    assert torch.allclose(loose, exact, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_adjoint_does_not_depend_on_the_scale_of_the_loss(scale):
+    def gradient(scale):
+        operator = Affine(matrix(5, 0.9))
+        y, solution = Equilibrium(operator, Anderson(rtol=1e-6, max_iter=99), Implicit())(
+            random(2, 5)
+        )
+        (scale * y.sum()).backward()
+        return operator.a.grad, solution.adjoint
+
+    one, record = gradient(1.0)
+    scaled, scaled_record = gradient(scale)
+    assert torch.equal(record.n_iter, scaled_record.n_iter)
+    assert torch.allclose(record.relative_residual, scaled_record.relative_residual, rtol=1e-6)
+    assert torch.allclose(scaled / scale, one, rtol=1e-12)
+
+
+def test_a_diverging_adjoint_gives_no_gradient_and_says_so():
+    class Expanding(Affine):
+        """z* = 0 is a fixed point that the solve starts from; around it, G expands tenfold."""
+
+        def init_state(self, c, generator=None):
+            return torch.zeros_like(c)
+
+        def forward(self, z, c):
+            return z @ self.a.T * torch.where(c > 0, 10.0, 0.1) + 0 * c
+
+    operator = Expanding(torch.eye(2).double())
+    x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).double().requires_grad_()
+    z0 = torch.zeros(2, 2).double()
+    y, solution = Equilibrium(operator, Picard(max_iter=50), Implicit())(x, z0)
+    assert solution.converged.all()
+    y.sum().backward()
+    assert solution.adjoint.status.tolist() == [2, 0]
+    assert operator.a.grad.isfinite().all()
+
+
+def test_the_record_of_the_adjoint_is_that_of_the_whole_batch():
+    x = random(3, 4)
+    x[1, 0] = 100.0
+    y, solution = Equilibrium(Broken(matrix(4, 0.5)), Anderson(), Implicit())(x)
+    y[[0, 2]].sum().backward()
+    record = solution.adjoint
+    assert record.n_iter[1] == 0
+    assert record.relative_residual[1].isnan()
+    assert (record.n_iter[[0, 2]] > 0).all()
+    assert record.status.tolist() == [0, 3, 0]
+
+
+def test_unrolled_says_what_diverged_and_what_converged():
+    class Growing(Affine):
+        def forward(self, z, c):
+            return torch.where(c[:, :1] > 50, 3 * z, super().forward(z, c)) + 0 * c
+
+    x = random(2, 4)
+    x[1, 0] = 100.0
+    operator = Growing(matrix(4, 0.5))
+    z0 = torch.ones(2, 4).double()
+    y, solution = Equilibrium(operator, Picard(max_iter=40), Unrolled())(x, z0)
+    assert solution.status.tolist() == [0, 2]  # CONVERGED, DIVERGED
+    assert torch.equal(y[1], z0[1])  # all iterates are equally bad; the first stays
+    assert (solution.relative_residual <= 1e-4)[0]
+    y.sum().backward()
+    assert operator.a.grad.isfinite().all()
+
+
+def test_a_frozen_operator_costs_no_backward_solve():
+    operator = Affine(matrix(4, 0.5)).requires_grad_(False)
+    y, _ = Equilibrium(operator, Picard(), Implicit())(random(2, 4))
+    assert not y.requires_grad
+
+
+def test_gradients_flow_twice_through_a_retained_graph():
+    operator = Affine(matrix(4, 0.5))
+    y, _ = Equilibrium(operator, Picard(**EXACT), Implicit())(random(2, 4))
+    loss = (y**2).sum()
+    (first,) = torch.autograd.grad(loss, operator.a, retain_graph=True)
+    (second,) = torch.autograd.grad(loss, operator.a)
+    assert torch.equal(first, second)
+
+
+def test_gradients_under_autocast_are_close_to_those_without():
+    def gradient(autocast):
+        operator = Affine(matrix(4, 0.5).float())
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            y, solution = Equilibrium(operator, Anderson(rtol=1e-2), Implicit())(
+                random(2, 4).float()
+            )
+        (y**2).sum().backward()
+        return operator.a.grad, solution
+
+    low, solution = gradient(True)
+    full, _ = gradient(False)
+    assert solution.converged.all()
+    assert (low - full).norm() <= 0.05 * full.norm()  # bfloat16 has 8 bits

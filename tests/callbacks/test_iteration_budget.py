@@ -72,6 +72,18 @@ def test_each_training_step_runs_its_drawn_budget(tmp_path):
     assert calls == [budget.draw(step) for step in range(4)]
 
 
+def test_the_largest_budget_is_the_solvers_unless_given(tmp_path):
+    solver = Picard(max_iter=7)
+    module = ImplicitLightningModule(AffineOperator(), AffineObjective(), solver, Unrolled())
+    budget = IterationBudget(min_iter=5)
+    with pytest.raises(ConfigError, match="known only once training starts"):
+        budget.draw(0)
+    trainer(tmp_path, budget, limit_val_batches=0).fit(module, AffineData())
+    assert {budget.draw(step) for step in range(100)} == {5, 6, 7}
+    with pytest.raises(ConfigError, match="min_iter=9, max_iter=7"):
+        trainer(tmp_path, IterationBudget(min_iter=9)).fit(module, AffineData())
+
+
 def test_an_explicit_model_has_no_budget(tmp_path):
     module = ExplicitLightningModule(AffineNetwork(), AffineObjective())
     with pytest.raises(ConfigError, match="an explicit model does not iterate"):

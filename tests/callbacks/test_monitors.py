@@ -60,10 +60,12 @@ def test_solver_statistics_are_logged_for_all_stages(run):
     for stage in ("train", "val", "test"):
         assert metrics[f"{stage}/n_iter_mean"] == metrics[f"{stage}/n_iter_max"] == 10
         assert metrics[f"{stage}/converged"] == 1
-        assert metrics[f"{stage}/failed"] == 0
+        assert metrics["train/n_failed" if stage == "train" else f"{stage}/failed"] == 0
         ratio = W**9 / (2 - W**9)
         assert metrics[f"{stage}/relative_residual"].item() == pytest.approx(ratio, rel=1e-4)
     assert metrics["train/adjoint_relative_residual"] <= 1e-3
+    assert metrics["train/adjoint_converged"] == 1
+    assert metrics["train/adjoint_failed"] == 0
     # The adjoint starts at v instead of 0, one step ahead: w v against v (1 + w).
     assert metrics["train/adjoint_n_iter_mean"] == 9
 

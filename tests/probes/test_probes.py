@@ -100,6 +100,50 @@ def test_lipschitz_curve_aggregates_valid_pairs_as_the_mode_says():
     assert curve.n_samples == {"largest": 2, "average": 2}
 
 
+def test_float32_would_not_do_for_small_pairs():
+    # Pairs 1e-7 apart around x = 100: float32 cannot tell them apart, its copy in float64 can.
+    class Close(AffineObjective):
+        def inputs(self, batch):
+            return batch[0]
+
+        def perturb(self, batch, mode, generator=None):
+            x = batch[0] + 1e-7
+            return Perturbed((x, 2 * x), torch.full((len(x),), 1e-7 * 3**0.5).double(),
+                             torch.ones(len(x), dtype=torch.bool))  # fmt: skip
+
+    x = torch.full((2, 3), 100.0).double()
+    slopes = {}
+    for double in (True, False):
+        probe = LipschitzCurveProbe(3, Close().modes, double=double)
+        batch = (x, 2 * x) if double else (x.float(), 2 * x.float())
+        probe.update(equilibrium(torch.float32), Close(), batch)
+        slopes[double] = probe.compute().slopes["input"]
+    assert torch.allclose(slopes[True], GAIN[:4], rtol=1e-6)
+    assert not slopes[False].any()
+
+
+class Exploding(AffineOperator):
+    """Samples whose first entry is above 50 become NaN at the first step."""
+
+    def forward(self, z, c):
+        return super().forward(z, c) * torch.where(c[:, :1] > 50, float("nan"), 1.0)
+
+
+def test_a_sample_that_explodes_is_counted_and_does_not_hide_the_others():
+    x, _ = batch(4)
+    x[1, 0] = 100.0
+    layer, objective = Equilibrium(Exploding(W).double()), AffineObjective()
+    error, slope = TestTimeCurveProbe(2), LipschitzCurveProbe(2, objective.modes)
+    error.update(layer, objective, (x, 2 * x))
+    slope.update(layer, objective, (x, 2 * x))
+    errors = (2 - GAIN[:3])[:, None] * x[[0, 2, 3]].norm(dim=1)
+    # Its residual at t = 0 is not finite already, though y_0 is.
+    assert error.compute().nonfinite.tolist() == [0.25] * 3
+    assert torch.allclose(error.compute().error_mean, errors.mean(1))
+    assert slope.compute().nonfinite.tolist() == [0.0, 0.25, 0.25]
+    assert torch.allclose(slope.compute().slopes["input"], GAIN[:3], rtol=1e-10)
+
+
 def test_lipschitz_curve_starts_both_runs_alike_where_starts_are_drawn():
     class RandomStart(AbstractOperator):
         def __init__(self):

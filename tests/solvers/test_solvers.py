@@ -6,7 +6,7 @@ import pytest
 import torch
 from problems import NAMES, PROBLEMS, Affine, affine_solution, matrix, random, solve, systems
 
-from lit_implicit import AbstractOperator, Anderson, Picard, Status
+from lit_implicit import AbstractOperator, Anderson, Equilibrium, Picard, Status
 
 EXACT = {"rtol": 1e-13, "max_iter": 600}
 SOLVERS = {
@@ -148,8 +148,6 @@ def test_an_operator_may_have_its_own_reason_to_stop():
 
 def test_on_iterate_sees_each_evaluated_iterate():
     operator, x, seen = Affine(matrix(3, 0.5)), random(1, 3), []
-    from lit_implicit import Equilibrium
-
     g, z0 = Equilibrium(operator).bind(x)
     Picard(rtol=0.0, max_iter=4).solve(g, z0, on_iterate=lambda k, z, gz: seen.append((k, z, gz)))
     assert [k for k, _, _ in seen] == [0, 1, 2, 3]
@@ -187,3 +185,81 @@ def test_the_ragged_batch_has_samples_of_one_size_too():
     operator: AbstractOperator = PROBLEMS[2].make()
     z, _ = solve(operator, systems(*parts), Anderson(**EXACT))
     assert torch.allclose(z, torch.cat([affine_solution(a, b) for a, b in parts]), rtol=1e-11)
+
+
+@pytest.mark.parametrize("mixing", [1.0, 0.6])
+@pytest.mark.parametrize("depth", [2, 3, 5])
+def test_anderson_iterates_are_those_of_walker_and_ni(depth, mixing):
+    """Their algorithm as written: weights that sum to one, by a dense least-squares solve."""
+    a, x = matrix(6, 0.9), random(1, 6)
+    z, iterates, images = torch.zeros(6).double(), [], []
+    for k in range(8):
+        iterates.append(z)
+        images.append(a @ z + x[0])
+        last = range(max(0, k + 1 - depth), k + 1)
+        residuals = torch.stack([images[i] - iterates[i] for i in last], 1)
+        base, differences = residuals[:, -1], residuals[:, :-1] - residuals[:, -1:]
+        free = torch.linalg.lstsq(differences, -base[:, None]).solution[:, 0]
+        weights = torch.cat([free, 1 - free.sum()[None]])
+        mixed = sum(w * iterates[i] for w, i in zip(weights, last, strict=True))
+        z = mixed + mixing * (residuals @ weights)
+        solver = Anderson(depth, mixing, ridge=0.0, rtol=0.0, max_iter=k + 1)
+        ours, _ = solve(Affine(a), x, solver)
+        assert torch.allclose(ours[0], z, rtol=1e-8, atol=1e-10)
+
+
+def test_anderson_forgets_its_history_when_the_residual_doubles():
+    # A jump of the map at the fourth call makes all differences before it useless.
+    class Jumping(Affine):
+        def forward(self, z, c):
+            gz = super().forward(z, c)
+            return gz + 100.0 * c if self.n_calls >= 4 else gz
+
+    a, x = matrix(6, 0.5), random(1, 6)
+    operator, after = Jumping(a), Affine(a)
+    seen = []
+    g, z0 = Equilibrium(operator).bind(x)
+    solver = Anderson(5, ridge=0.0, rtol=0.0, max_iter=8)
+    solver.solve(g, z0, on_iterate=lambda k, z, gz: seen.append(z))
+    # Call 4 evaluates seen[3] and doubles the residual, so seen[4] is a plain step, and from there
+    # on the iterates are those of a fresh start at seen[3] on the map after the jump.
+    g, _ = Equilibrium(after).bind(101 * x)
+    fresh = []
+    solver.solve(g, seen[3], on_iterate=lambda k, z, gz: fresh.append(z))
+    for t in range(4):
+        assert torch.allclose(seen[3 + t], fresh[t], rtol=1e-9)
+
+
+def test_a_start_that_is_the_fixed_point_takes_one_evaluation():
+    problem = PROBLEMS[0]
+    with torch.no_grad():
+        z, solution = Equilibrium(problem.make(), Anderson())(problem.x, problem.z_star)
+    assert solution.n_eval.tolist() == [1] * 4
+    assert torch.allclose(z, problem.z_star, rtol=1e-12)
+
+
+def test_a_tiny_start_is_no_divergence():
+    class Tiny(Affine):
+        def forward(self, z, c):
+            self.n_calls += 1
+            return (3 * z).tanh() + c
+
+    x = torch.tensor([[1e-9]]).double()
+    z, solution = solve(Tiny(matrix(1, 0.5)), x, Picard(rtol=1e-8, max_iter=200))
+    assert solution.converged.all()
+    assert z.item() == pytest.approx(torch.tensor(3 * z.item()).tanh().item(), rel=1e-6)
+
+
+def test_a_start_that_is_not_finite_comes_back_as_zeros():
+    x = torch.stack([random(3), torch.full((3,), float("nan")).double()])
+    with torch.no_grad():
+        z, solution = Equilibrium(Affine(matrix(3, 0.5)), Picard())(x, x.clone())
+    assert solution.status.tolist() == [Status.CONVERGED, Status.NONFINITE]
+    assert z[1].tolist() == [0.0] * 3
+
+
+def test_solves_in_inference_mode():
+    problem = PROBLEMS[0]
+    with torch.inference_mode():
+        z, _ = Equilibrium(problem.make(), Anderson(**EXACT))(problem.x)
+    assert torch.allclose(z, problem.z_star, rtol=1e-10)
