@@ -63,6 +63,13 @@ class ImplicitCLI(LightningCLI):
         only = self.request.argv[0] == self.request.command
         return {name: skip for name in ([self.request.command] if only else COMMANDS)}
 
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Make a parser that knows the short names of the task."""
+        parser = super().init_parser(**kwargs)
+        assert isinstance(parser, OneLineParser)
+        parser.spec = self.request.spec
+        return parser
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add our options and callbacks, and the defaults that the task gives."""
         add_options(parser)

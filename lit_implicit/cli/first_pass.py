@@ -5,7 +5,6 @@ is built, so that the task's classes are known by their short names and its defa
 """
 
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from lit_implicit import registry
+from lit_implicit.cli import short_names
 from lit_implicit.errors import ConfigError
 from lit_implicit.task import TaskSpec
 
@@ -56,7 +56,7 @@ def first_pass(argv: list[str]) -> Request:
     task = _task(command, paths, flags)
     spec = registry.get(task) if task else None
     if spec:
-        flags = [*_long_names(flags, spec)]
+        flags = [*short_names.in_flags(flags, spec)]
     configs = [part for path in configs for part in ("--config", path)]
     return Request(command, (*before, command, *configs, *flags), task, spec)
 
@@ -148,16 +148,3 @@ def _no_file(path: str) -> str:
     return f"Config file {path!r} does not exist (current folder: {str(Path.cwd())!r})." + (
         f" Did you mean {str(folder / close[0])!r}?" if close else ""
     )
-
-
-def _long_names(flags: list[str], spec: TaskSpec) -> Iterator[str]:
-    """Replace the short names that a task gives to its operators and baselines by class paths."""
-    short = {"--model.operator": spec.operators, "--model.network": spec.baselines}
-    previous = ""
-    for flag in flags:
-        name, given, value = flag.partition("=")
-        if given and name in short:
-            yield f"{name}={short[name].get(value, value)}"
-        else:
-            yield short.get(previous, {}).get(flag, flag)
-        previous = flag

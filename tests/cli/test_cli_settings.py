@@ -106,6 +106,41 @@ def test_operator_by_class_name_task_name_or_path(settings, name):
     }
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "{operator: other}",
+        "{operator: {class_path: 'other'}}",
+        "{class_path: ImplicitLightningModule, init_args: {operator: other}}",
+        "{init_args: {operator: {class_path: other, init_args: {gain: 0.3}}}}",
+    ],
+)
+def test_task_name_of_an_operator_in_yaml(settings, config, model):
+    text = f"seed_everything: 7\nmodel: {model}\ntask: affine"
+    found = settings("--config", config(text))
+    assert operator_of(found) == {
+        "class_path": "affine_task.OtherAffineOperator",
+        "init_args": {"gain": 0.3},
+    }
+    assert found["seed_everything"] == 7
+
+
+def test_task_name_in_yaml_under_the_key_of_the_command(affine, config, capsys):
+    path = config("fit: {model: {operator: other}, trainer: {max_epochs: 3}}")
+    assert main(["--config", path, "fit", "--task=affine", "--print_config"]) == 0
+    found = yaml.safe_load(capsys.readouterr().out)
+    assert operator_of(found)["class_path"] == "affine_task.OtherAffineOperator"
+    assert found["trainer"]["max_epochs"] == 3
+
+
+def test_task_name_of_a_baseline_in_yaml(settings, config):
+    text = (
+        "task: affine\nmodel: {class_path: ExplicitLightningModule, init_args: {network: linear}}"
+    )
+    model = settings("--config", config(text))["model"]["init_args"]
+    assert model["network"]["class_path"] == "affine_task.AffineNetwork"
+
+
 @pytest.mark.parametrize("name", ["AffineNetwork", "linear"])
 def test_baseline_takes_the_place_of_the_operator(settings, name):
     found = settings(
