@@ -36,4 +36,5 @@ def test_smoke_config_runs(path, tmp_path, monkeypatch):
     assert main(["fit", "--config", str(path), *quiet]) == 0
     (folder,) = (tmp_path / "runs" / path.stem).iterdir()
     assert (folder / "figures" / "test_lipschitz_curve.png").is_file()
+    assert (folder / "figures" / "test_solutions.png").is_file()
     assert (folder / "checkpoints" / "best.ckpt").is_file()

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torchmetrics import Metric
 
+from lit_implicit.callbacks.schedule import is_due
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import ImplicitLightningModule
 from lit_implicit.reporting.curves import write_curve
@@ -140,17 +141,10 @@ class AbstractCurveMonitor(Callback):
                         board.add_scalar(f"{stage}_curve/{name}_t{t}", values[t], epoch)
                         t *= 2
 
-    def _due(self, trainer: Trainer) -> bool:
-        if self.every_n_epochs == 0:
-            return False
-        last = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
-        return last or (trainer.current_epoch + 1) % self.every_n_epochs == 0
-
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a measurement, if one is due."""
         self._probe = None
-        fitting = trainer.state.fn == "fit"
-        if not trainer.sanity_checking and (not fitting or self._due(trainer)):
+        if is_due(trainer, self.every_n_epochs):
             self._start(pl_module)
 
     def on_validation_batch_end(

@@ -6,7 +6,12 @@ from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lit_implicit.callbacks import LipschitzCurveMonitor, SolverMonitor, TestTimeCurveMonitor
+from lit_implicit.callbacks import (
+    Gallery,
+    LipschitzCurveMonitor,
+    SolverMonitor,
+    TestTimeCurveMonitor,
+)
 from lit_implicit.task import TaskSpec
 
 _CHECKPOINT = {
@@ -53,6 +58,7 @@ def add_callbacks(parser: LightningArgumentParser) -> None:
     _add(parser, "solver_monitor", SolverMonitor)
     _add(parser, "test_time_curve", TestTimeCurveMonitor)
     _add(parser, "lipschitz_curve", LipschitzCurveMonitor)
+    _add(parser, "gallery", Gallery)
 
 
 def _add(

@@ -36,6 +36,7 @@ def test_task_sets_data_objective_operator_and_defaults(settings):
     assert found["task"] == "affine"
     assert found["seed_everything"] == 0
     assert found["checkpoint"]["init_args"]["monitor"] == "val/error"
+    assert found["gallery"]["init_args"] == {"every_n_epochs": 10}
 
 
 def test_task_key_in_yaml_equals_task_flag(settings, config):
@@ -159,8 +160,10 @@ def test_solver_by_short_name_in_yaml(settings, config):
 
 
 def test_callback_can_be_changed_and_switched_off(settings):
-    found = settings("--task=affine", "--solver_monitor=null", "--checkpoint.monitor=val/loss")
+    flags = ["--solver_monitor=null", "--gallery=null", "--checkpoint.monitor=val/loss"]
+    found = settings("--task=affine", *flags)
     assert found["solver_monitor"] is None
+    assert found["gallery"] is None
     assert found["checkpoint"]["init_args"]["monitor"] == "val/loss"
     assert found["checkpoint"]["init_args"]["save_last"] is True
 
