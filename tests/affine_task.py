@@ -42,7 +42,11 @@ class AffineData(LightningDataModule):
 
 
 class AffineObjective(AbstractObjective):
-    """Mean squared error, with one mode of perturbation."""
+    """Mean squared error, with one mode of perturbation: of a drawn direction, or of that of x."""
+
+    def __init__(self, drawn: bool = True) -> None:
+        super().__init__()
+        self.drawn = drawn
 
     def inputs(self, batch: Any) -> Tensor:
         return batch[0]
@@ -68,7 +72,8 @@ class AffineObjective(AbstractObjective):
 
     def perturb(self, batch: Any, mode: str, generator: torch.Generator | None = None) -> Perturbed:
         x, _ = batch
-        dx = 1e-3 * torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+        drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+        dx = 1e-3 * (drawn if self.drawn else x)
         valid = torch.ones(len(x), dtype=torch.bool)
         return Perturbed((x + dx, 2 * (x + dx)), dx.norm(dim=1), valid)
 
