@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lit_implicit.errors import ConfigError
-from lit_implicit.layout import Ragged
+from lit_implicit.layout import Ragged, widest_dtype
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
@@ -105,7 +105,7 @@ class LPObjective(AbstractObjective):
             )
         moved = copy.copy(batch)
         feature = FEATURES[mode]
-        wide = batch.c.dtype if batch.c.device.type == "mps" else torch.float64
+        wide = widest_dtype(batch.c.device)
         delta = batch[f"delta_{mode}"].to(wide)
         moved[feature] = batch[feature] + delta
         moved.target = batch.target + batch[f"shift_{mode}"].to(wide)
