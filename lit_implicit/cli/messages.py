@@ -16,7 +16,7 @@ _NO_CLASS = re.compile(r"Expected a dot import path string: (\S+)")
 _NO_IMPORT = re.compile(r"No module named|has no attribute|cannot import name")
 _WRONG_CLASS = re.compile(r"Import path (\S+ )?does not correspond to a subclass of (\w+)")
 _ABSTRACT = re.compile(r"but (\S+) is abstract")
-_EXPECTED = re.compile(r"Expected (?:an? )?(.+)|Not a valid (subclass of \w+)")
+_EXPECTED = re.compile(r"Expected (?:an? )?(.+)|Not (?:a valid|of type) (subclass of \w+|\w+)")
 _STRUCTURE = re.compile(r"Does not validate|Subtypes:|Errors:|Given value|Expected a path but|^-?$")
 _BASE = re.compile(r"<class '([\w.]+)'>")
 

@@ -44,6 +44,8 @@ FLAGS = [
     (["fit", "--optimizer=Adam", "--optimizer.lrr=1"], ["'lrr'", "Did you mean 'lr'?"]),
     (["fit", "--checkpoint.monitr=x"], ["`checkpoint`", "Did you mean 'monitor'?"]),
     (["fit", "--trainer.devices=0"], ["A setting is not allowed"]),
+    (["fit", "--n_threads=0"], ["`n_threads` must be PositiveInt or null, got 0"]),
+    (["fit", "--n_threads=1.5"], ["`n_threads` must be PositiveInt or null, got 1.5"]),
     (["fit", "--test_time_curve.n_iter=-3"], ["n_iter", "got -3"]),
     (["fit", "--config=missing.yaml"], ["'missing.yaml' does not exist"]),
     (["test", "--ckpt_path=missing.ckpt"], ["Checkpoint 'missing.ckpt' does not exist"]),
