@@ -19,6 +19,7 @@ from lit_implicit.cli.parser import OneLineParser
 from lit_implicit.cli.run import Run
 from lit_implicit.cli.run_directory import make_run_directory
 from lit_implicit.cli.saved_config import SavedConfig
+from lit_implicit.cli.summary import RunSummary
 from lit_implicit.cli.trainer import CurveTrainer
 from lit_implicit.errors import CheckpointError, ConfigError
 from lit_implicit.loading import no_checkpoint
@@ -121,6 +122,9 @@ class ImplicitCLI(LightningCLI):
             folder, self.run.line, self.request.task, self._get(self.config, "seed_everything")
         )
         self.trainer_defaults["callbacks"] = [self.run.report]
+        if config.enable_model_summary is not False:
+            self.trainer_defaults["callbacks"].append(RunSummary())
+            kwargs["enable_model_summary"] = False  # no second one
         if folder is not None:
             self.trainer_defaults["callbacks"].append(PredictionWriter(folder / "predictions"))
             if config.logger in (None, True):

@@ -38,6 +38,20 @@ def test_fit_fills_its_run_directory(run, run_directory, capsys):
     assert "tensorboard --logdir" in out
 
 
+def test_summary_shows_the_parts_of_the_model_alone(run, capsys):
+    flags = ["--trainer.fast_dev_run=true", "--test_after_fit=false"]
+    assert run("fit", *flags, "--trainer.enable_model_summary=true") == 0
+    rows = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines()]
+    rows = [[cell.strip() for cell in row] for row in rows if len(row) == 3]
+    assert rows == [
+        ["objective", "AffineObjective", "0"],
+        ["operator", "AffineOperator", "9"],
+        ["all", "", "9"],
+    ]
+    assert run("fit", *flags) == 0
+    assert "AffineOperator" not in capsys.readouterr().out
+
+
 def test_report_tells_what_was_run_and_what_came_out(run, run_directory):
     assert run("fit", "--seed_everything=3") == 0
     report = report_of(run_directory())
@@ -98,6 +112,17 @@ def test_run_dir_is_used_once(run, workdir, capsys):
     assert "`run_dir` 'here' already holds a run" in capsys.readouterr().err
     # The saved config does not name it, so it can be run again.
     assert main(["fit", "--config=here/config.yaml"]) == 0
+
+
+def test_number_of_threads_reaches_torch(run):
+    before = torch.get_num_threads()
+    try:
+        assert run("fit", f"--n_threads={before + 1}", "--trainer.fast_dev_run=true") == 0
+        assert torch.get_num_threads() == before + 1
+        assert run("fit", "--trainer.fast_dev_run=true") == 0  # says nothing, changes nothing
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_fast_dev_run_leaves_nothing(run, workdir):
