@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -23,7 +24,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
-        name = platform.processor() or platform.machine()
+        name = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for package in _VERSIONS:
         try:
