@@ -13,8 +13,8 @@ README = (ROOT / "README.md").read_text()
 SMALL = [
     "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1",
     "--trainer.limit_test_batches=1", "--trainer.limit_predict_batches=1",
-    "--trainer.enable_progress_bar=false", "--data.n_train=8", "--data.n_val=4",
-    "--data.n_test=4", "--data.progress=false",
+    "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1", "--data.progress=false",
+    "--data.n_train=8", "--data.n_val=4", "--data.n_test=4",
 ]  # fmt: skip
 
 

@@ -150,7 +150,8 @@ class LabelCache:
     def _read(self, number: int) -> Arrays | None:
         path = self._path(number)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here: where the content is no archive, numpy would leave it open.
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 chunk = {name: file[name] for name in file.files}
             if chunk["status_counts"].sum() != CHUNK:
                 raise ValueError("wrong number of candidates")

@@ -68,6 +68,8 @@ def test_report_tells_what_was_run_and_what_came_out(run, run_directory):
     assert report["command"].startswith("lit-implicit fit")
 
 
+# No sample of the later epochs is sound, so that there is no training loss to average.
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric MeanMetric was called before")
 def test_report_holds_the_validation_of_the_best_epoch(run, run_directory):
     """A learning rate that ruins the model from the first step on: epoch 0 is the best."""
     flags = ["--optimizer=SGD", "--optimizer.lr=0.3", "--trainer.max_epochs=3"]
@@ -131,7 +133,7 @@ def test_fast_dev_run_leaves_nothing(run, workdir):
 
 
 def test_logger_false_keeps_all_but_the_logs(run, run_directory, workdir):
-    assert run("fit", "--trainer.logger=false", curves=True) == 0
+    assert run("fit", "--trainer.logger=false", "--lipschitz_curve=null", curves=True) == 0
     names = {path.name for path in run_directory().iterdir()}
     assert {"config.yaml", "report.json", "checkpoints"} <= names
     assert "metrics.csv" not in names
@@ -166,18 +168,17 @@ def test_optimizer_and_scheduler_from_the_command_line(run, run_directory):
     assert last["lr_schedulers"][0]["step_size"] == 5
 
 
-@pytest.mark.parametrize("command", ["test", "validate"])
-def test_checkpoint_never_changes_a_setting(run, run_directory, command):
+def test_checkpoint_never_changes_a_setting(run, run_directory):
     """Lightning's own command line would take the solver from the checkpoint."""
     assert run("fit", "--model.solver.max_iter=30") == 0
     checkpoint = run_directory() / "checkpoints" / "best.ckpt"
-    assert run(command, f"--ckpt_path={checkpoint}", "--model.solver.max_iter=1") == 0
-    folder = run_directory()
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert config["model"]["init_args"]["solver"]["init_args"]["max_iter"] == 1
-    stage = {"test": "test", "validate": "val"}[command]
-    assert report_of(folder)["metrics"][stage]["n_iter_max"] == 1.0
-    assert folder.name.endswith(f"_{command}")
+    for command, stage in (("test", "test"), ("validate", "val")):
+        assert run(command, f"--ckpt_path={checkpoint}", "--model.solver.max_iter=1") == 0
+        folder = run_directory()
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        assert config["model"]["init_args"]["solver"]["init_args"]["max_iter"] == 1
+        assert report_of(folder)["metrics"][stage]["n_iter_max"] == 1.0
+        assert folder.name.endswith(f"_{command}")
 
 
 def test_command_line_beats_checkpoint_hparams(run, run_directory):
