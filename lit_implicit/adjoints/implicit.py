@@ -83,6 +83,8 @@ class _Backward:
 class _AdjointMap(AbstractMap):
     """The affine map u -> J^T u + v, whose fixed point the backward pass needs."""
 
+    can_select = False  # one graph serves the whole batch
+
     def __init__(self, gz: Real, z_star: Real, v: Real, layout: AbstractLayout) -> None:
         self.gz, self.z_star, self.v, self.layout = gz, z_star, v, layout
 

@@ -2,6 +2,7 @@
 
 from lit_implicit.solvers.anderson import Anderson
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper
+from lit_implicit.solvers.evaluation import Evaluation
 from lit_implicit.solvers.picard import Picard
 from lit_implicit.solvers.solution import AdjointRecord, Solution, Status, relative_residual
 
@@ -10,6 +11,7 @@ __all__ = [
     "AbstractStepper",
     "AdjointRecord",
     "Anderson",
+    "Evaluation",
     "Picard",
     "Solution",
     "Status",

@@ -139,9 +139,10 @@ def test_a_budget_that_ends_is_said():
 def test_an_operator_may_have_its_own_reason_to_stop():
     class Certified(Affine):
         def stop(self, z, gz, c):
-            return torch.tensor([self.n_calls >= 2, self.n_calls >= 4])
+            return self.n_calls >= c[:, 0]
 
-    _, solution = solve(Certified(matrix(4, 0.9)), random(2, 4), Picard(rtol=0.0))
+    x = torch.tensor([[2.0, 1.0], [4.0, 1.0]]).double()
+    _, solution = solve(Certified(matrix(2, 0.9)), x, Picard(rtol=0.0))
     assert solution.n_iter.tolist() == [2, 4]
     assert solution.converged.all()
 
