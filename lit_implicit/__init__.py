@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lit_implicit.module import ExplicitLightningModule, ImplicitLightningModule
     from lit_implicit.objective import AbstractObjective, Mode, Perturbed
     from lit_implicit.operator import AbstractOperator, FixedPointMap
-    from lit_implicit.solvers import AbstractSolver, Anderson, Picard, Solution, Status
+    from lit_implicit.solvers import AbstractSolver, Anderson, Broyden, Picard, Solution, Status
     from lit_implicit.task import TaskSpec
 
 __version__ = "0.1.0"
@@ -30,7 +30,7 @@ _HOMES = {
     "module": ("ExplicitLightningModule", "ImplicitLightningModule"),
     "objective": ("AbstractObjective", "Mode", "Perturbed"),
     "operator": ("AbstractOperator", "FixedPointMap"),
-    "solvers": ("AbstractSolver", "Anderson", "Picard", "Solution", "Status"),
+    "solvers": ("AbstractSolver", "Anderson", "Broyden", "Picard", "Solution", "Status"),
     "task": ("TaskSpec",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -42,6 +42,7 @@ __all__ = [
     "AbstractOperator",
     "AbstractSolver",
     "Anderson",
+    "Broyden",
     "Dense",
     "Equilibrium",
     "ExplicitLightningModule",

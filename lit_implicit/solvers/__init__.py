@@ -2,6 +2,7 @@
 
 from lit_implicit.solvers.anderson import Anderson
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper
+from lit_implicit.solvers.broyden import Broyden
 from lit_implicit.solvers.evaluation import Evaluation
 from lit_implicit.solvers.picard import Picard
 from lit_implicit.solvers.solution import AdjointRecord, Solution, Status, relative_residual
@@ -11,6 +12,7 @@ __all__ = [
     "AbstractStepper",
     "AdjointRecord",
     "Anderson",
+    "Broyden",
     "Evaluation",
     "Picard",
     "Solution",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from problems import NAMES, PROBLEMS, Affine, affine_solution, matrix, random, solve, systems
 
-from lit_implicit import AbstractOperator, Anderson, Equilibrium, Picard, Status
+from lit_implicit import AbstractOperator, Anderson, Broyden, Equilibrium, Picard, Status
 
 EXACT = {"rtol": 1e-13, "max_iter": 600}
 SOLVERS = {
@@ -14,6 +14,8 @@ SOLVERS = {
     "damped": Picard(0.7, **EXACT),
     "anderson": Anderson(**EXACT),
     "mixing": Anderson(3, 0.6, **EXACT),
+    "broyden": Broyden(**EXACT),
+    "short broyden": Broyden(2, **EXACT),
 }
 each_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS.keys())
 each_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=NAMES)
@@ -115,7 +117,9 @@ class Sabotaged(Affine):
 @pytest.mark.parametrize(
     ("what", "status"), [("nan", Status.NONFINITE), ("growth", Status.DIVERGED)]
 )
-@pytest.mark.parametrize("solver", [Picard(), Anderson()], ids=["picard", "anderson"])
+@pytest.mark.parametrize(
+    "solver", [Picard(), Anderson(), Broyden()], ids=["picard", "anderson", "broyden"]
+)
 def test_a_failed_sample_keeps_its_best_iterate_and_harms_no_other(solver, what, status):
     a, x = matrix(4, 0.5), random(3, 4)
     x[1, 0] = 100.0
