@@ -9,7 +9,12 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import RESTART_GROWTH, History, solve_masked
+from lit_implicit.solvers.history import History, solve_masked
+
+# A residual this many times the last one says that the mixed step went wrong: the sample's history
+# is dropped, and it goes on from a plain step.
+_RESTART_GROWTH = 2.0
+
 
 @dataclass(frozen=True)
 class Anderson(AbstractSolver):
@@ -79,7 +84,7 @@ class _AndersonStepper(AbstractStepper):
             return plain
         if self.previous is not None:
             last_z, last_residual, last_norm = self.previous
-            restart = at.residual_norm > RESTART_GROWTH * last_norm
+            restart = at.residual_norm > _RESTART_GROWTH * last_norm
             history = self._remember(at.z - last_z, at.residual - last_residual, restart)
             gamma = self._weights(history, at.residual)
             plain = plain - self.layout.mix(gamma, history.second[: history.filled])

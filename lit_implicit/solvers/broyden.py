@@ -8,7 +8,11 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import RESTART_GROWTH, History, solve_masked
+from lit_implicit.solvers.history import History, solve_masked
+
+# Broyden's residuals do not fall at each step: only one this many times the last says that the
+# estimate went wrong.
+_RESTART_GROWTH = 10.0
 
 
 @dataclass(frozen=True)
@@ -17,9 +21,9 @@ class Broyden(AbstractSolver):
 
     The Jacobian is estimated from I by one secant update for each remembered step, the oldest
     first, as L-BFGS does for Hessians; each iteration is a quasi-Newton step with that estimate and
-    costs one evaluation of G. Steps are remembered at norm 1, so that the iterates do not depend on
-    the scale of the state. A sample whose residual doubles forgets its history and takes a plain
-    step, z = G(z).
+    costs one evaluation of G. Steps are remembered at norm 1, so that the method does not depend on
+    the scale of the state. A sample whose residual grows tenfold forgets its history and takes a
+    plain step, z = G(z).
 
     Memory: `2 depth` states. The adjoint `Unrolled` cannot differentiate it.
 
@@ -73,7 +77,7 @@ class _BroydenStepper(AbstractStepper):
         z_next = at.gz
         if self.previous is not None:
             last_z, last_gz, last_norm = self.previous
-            restart = at.residual_norm > RESTART_GROWTH * last_norm
+            restart = at.residual_norm > _RESTART_GROWTH * last_norm
             history = self._remember(at.z - last_z, at.gz - last_gz, restart)
             weights = self._weights(history, at.residual)
             z_next = z_next + self.layout.mix(weights, history.second[: history.filled])

@@ -5,10 +5,6 @@ from torch import Tensor
 
 from lit_implicit.layout import AbstractLayout, Mask, Real
 
-# A residual this many times the last one says that the accelerated step went wrong: the sample's
-# history is dropped, and it goes on from a plain step.
-RESTART_GROWTH = 2.0
-
 
 class History:
     """A ring of pairs of states, and a small matrix over its slots for each sample.
