@@ -81,7 +81,7 @@ def test_g_is_given_less_than_twice_the_rows_it_needs(solver):
         assert active <= rows < 2 * active
     assert sum(operator.rows) < 0.75 * 64 * len(operator.rows)
     assert operator.rows == sorted(operator.rows, reverse=True)
-    assert operator.rows[-1] == 1
+    assert operator.rows[-1] <= 2  # the last two may end together
 
 
 @each_solver
