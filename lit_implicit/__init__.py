@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from lit_implicit.module import ExplicitLightningModule, ImplicitLightningModule
     from lit_implicit.objective import AbstractObjective, Mode, Perturbed
     from lit_implicit.operator import AbstractOperator, FixedPointMap
-    from lit_implicit.solvers import AbstractSolver, Anderson, Picard, Solution, Status
+    from lit_implicit.solvers import (
+        GMRES,
+        AbstractLinearSolver,
+        AbstractSolver,
+        Anderson,
+        Broyden,
+        Neumann,
+        Picard,
+        Solution,
+        Status,
+    )
     from lit_implicit.task import TaskSpec
 
 __version__ = "0.1.0"
@@ -30,18 +40,31 @@ _HOMES = {
     "module": ("ExplicitLightningModule", "ImplicitLightningModule"),
     "objective": ("AbstractObjective", "Mode", "Perturbed"),
     "operator": ("AbstractOperator", "FixedPointMap"),
-    "solvers": ("AbstractSolver", "Anderson", "Picard", "Solution", "Status"),
+    "solvers": (
+        "AbstractLinearSolver",
+        "AbstractSolver",
+        "Anderson",
+        "Broyden",
+        "GMRES",
+        "Neumann",
+        "Picard",
+        "Solution",
+        "Status",
+    ),
     "task": ("TaskSpec",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "GMRES",
     "AbstractAdjoint",
     "AbstractLayout",
+    "AbstractLinearSolver",
     "AbstractObjective",
     "AbstractOperator",
     "AbstractSolver",
     "Anderson",
+    "Broyden",
     "Dense",
     "Equilibrium",
     "ExplicitLightningModule",
@@ -51,6 +74,7 @@ __all__ = [
     "IterationBudget",
     "JacobianFree",
     "Mode",
+    "Neumann",
     "Perturbed",
     "Picard",
     "Ragged",

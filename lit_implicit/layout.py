@@ -90,6 +90,11 @@ class Dense(AbstractLayout):
         with torch.autocast(a.device.type, enabled=False):
             return torch.einsum("...nd,nd->...n", _accurate(a).reshape(*lead, *rows.shape), rows)
 
+    def mix(self, weights: Float[Tensor, "k n"], states: Real) -> Real:
+        # A product of small matrices, without a second stack of states for the terms.
+        with torch.autocast(states.device.type, enabled=False):
+            return torch.einsum("kn,kn...->n...", weights.to(states.dtype), states)
+
     def spread(self, values: Tensor, z: Real) -> Tensor:
         return values.reshape(*values.shape, *(1,) * (z.ndim - 1))
 

@@ -94,6 +94,8 @@ class AbstractMap(ABC):
     """A map from states to states, with its layout: what a solver is given."""
 
     layout: AbstractLayout
+    can_select: bool = True
+    """Whether `select` works, so that a solver may drop samples that have stopped."""
 
     @abstractmethod
     def __call__(self, z: Real) -> Real:

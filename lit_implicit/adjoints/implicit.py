@@ -9,7 +9,13 @@ from torch import Tensor
 from lit_implicit.adjoints.base import AbstractAdjoint, differentiate_sound
 from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.operator import AbstractMap
-from lit_implicit.solvers import AbstractSolver, AdjointRecord, Solution, Status
+from lit_implicit.solvers import (
+    AbstractLinearSolver,
+    AbstractSolver,
+    AdjointRecord,
+    Solution,
+    Status,
+)
 
 
 @dataclass(frozen=True)
@@ -23,15 +29,16 @@ class Implicit(AbstractAdjoint):
     in `solution.adjoint`. Differentiating twice is refused.
 
     Args:
-        solver: Solver of the adjoint system, started from the incoming gradient v, which is scaled
-            to norm 1 for each sample. None means the forward's method, rtol and max_iter (its atol
-            is in units of the state and says nothing about gradients).
+        solver: Solver of the adjoint system, whose incoming gradient v is scaled to norm 1 for each
+            sample: a linear one (`GMRES`, or `Neumann` for a truncated series), or a fixed-point
+            solver, started from v. None means the forward's method, rtol and max_iter (its atol is
+            in units of the state and says nothing about gradients).
 
     References:
         Bai, Kolter and Koltun (2019), arXiv:1909.01377, Theorem 1.
     """
 
-    solver: AbstractSolver | None = None
+    solver: AbstractSolver | AbstractLinearSolver | None = None
 
     def solve(self, g: AbstractMap, z0: Real, solver: AbstractSolver) -> Solution:
         solution = solver.solve(g, z0)
@@ -54,7 +61,7 @@ class _Backward:
     """What the backward pass needs beside tensors that autograd keeps."""
 
     layout: AbstractLayout
-    solver: AbstractSolver
+    solver: AbstractSolver | AbstractLinearSolver
     keep: Mask
     record: AdjointRecord
 
@@ -64,7 +71,11 @@ class _Backward:
         norm = self.layout.norm(v)
         scale = torch.where((norm > 0) & norm.isfinite(), norm, 1.0)
         unit = v / self.layout.spread(scale, v).to(v.dtype)
-        solution = self.solver.solve(_AdjointMap(gz, z_star, unit, self.layout), unit)
+        if isinstance(self.solver, AbstractLinearSolver):
+            transpose = _Transpose(gz, z_star)
+            solution = self.solver.solve(lambda u: u - transpose(u), unit, self.layout)
+        else:
+            solution = self.solver.solve(_AdjointMap(gz, z_star, unit, self.layout), unit)
         self._report(solution)
         u = solution.z * self.layout.spread(scale, v).to(v.dtype)
         return self.layout.where(solution.failed, torch.zeros_like(u), u)
@@ -80,18 +91,30 @@ class _Backward:
         record.status = status.index_put((keep,), solution.status)
 
 
-class _AdjointMap(AbstractMap):
-    """The affine map u -> J^T u + v, whose fixed point the backward pass needs."""
+class _Transpose:
+    """The product u -> J^T u with the Jacobian J = dG/dz of a graph."""
 
-    def __init__(self, gz: Real, z_star: Real, v: Real, layout: AbstractLayout) -> None:
-        self.gz, self.z_star, self.v, self.layout = gz, z_star, v, layout
+    def __init__(self, gz: Real, z_star: Real) -> None:
+        self.gz, self.z_star = gz, z_star
 
     def __call__(self, u: Real) -> Real:
         with torch.enable_grad():
             (product,) = torch.autograd.grad(
                 self.gz, self.z_star, u, retain_graph=True, materialize_grads=True
             )
-        return product + self.v
+        return product
+
+
+class _AdjointMap(AbstractMap):
+    """The affine map u -> J^T u + v, whose fixed point the backward pass needs."""
+
+    can_select = False  # one graph serves the whole batch
+
+    def __init__(self, gz: Real, z_star: Real, v: Real, layout: AbstractLayout) -> None:
+        self.transpose, self.v, self.layout = _Transpose(gz, z_star), v, layout
+
+    def __call__(self, u: Real) -> Real:
+        return self.transpose(u) + self.v
 
     def select(self, keep: Mask) -> AbstractMap:
         raise TypeError("The adjoint map shares one graph over its batch and cannot be narrowed.")

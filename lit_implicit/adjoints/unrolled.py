@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 import torch
 
 from lit_implicit.adjoints.base import AbstractAdjoint
-from lit_implicit.layout import AbstractLayout, PerSample, Real
+from lit_implicit.layout import Real
 from lit_implicit.operator import AbstractMap
-from lit_implicit.solvers import AbstractSolver, Solution, Status, relative_residual
-from lit_implicit.solvers.base import divergence_limit
+from lit_implicit.solvers import AbstractSolver, Evaluation, Solution, Status
+from lit_implicit.solvers.progress import divergence_limit
 
 
 @dataclass(frozen=True)
 class Unrolled(AbstractAdjoint):
     """Take exactly the solver's `max_iter` steps, without a tolerance, and differentiate them.
 
+    The solver must have steps that autograd can follow: `Picard` and `Anderson` do.
     Memory grows with the number of differentiated steps. Derivatives of any order are right. The
     solver's tolerances only label the result: CONVERGED where the last residual meets them.
 
@@ -23,7 +24,7 @@ class Unrolled(AbstractAdjoint):
             time), fewer is its truncation.
 
     Raises:
-        ValueError: If `last` is below 1.
+        ValueError: If `last` is below 1, or the solver's steps cannot be differentiated.
     """
 
     last: int | None = None
@@ -35,6 +36,11 @@ class Unrolled(AbstractAdjoint):
             )
 
     def solve(self, g: AbstractMap, z0: Real, solver: AbstractSolver) -> Solution:
+        if not solver.differentiable_steps:
+            raise ValueError(
+                f"`Unrolled` cannot differentiate the steps of `{type(solver).__name__}`, whose "
+                "memory is written in place. Use `Picard` or `Anderson`, or the adjoint `Implicit`."
+            )
         solution = self._unroll(g, z0, solver)
         failed = solution.failed
         if not failed.any():
@@ -55,28 +61,19 @@ class Unrolled(AbstractAdjoint):
         tracked = torch.is_grad_enabled()
         first = 0 if self.last is None else max_iter - self.last
         stepper = solver.stepper(layout)
-        z = previous = gz = z0
-        limit = layout.norm(z0)
+        z, limit = z0, layout.norm(z0.detach())
         for t in range(max_iter):
             with torch.set_grad_enabled(tracked and t >= first):
-                previous, gz = z, g(z)
-                z = stepper.step(previous, gz)
+                at = Evaluation(layout, z, g(z))
+                z = stepper.step(at)
             if t == 0:
-                limit = divergence_limit(*_norms(layout, previous, gz))
+                limit = divergence_limit(at)
 
-        residual_norm, g_norm = _norms(layout, previous, gz)
         with torch.no_grad():
-            converged = residual_norm <= solver.rtol * g_norm + solver.atol
-            finite = (layout.norm(z) + g_norm + residual_norm).isfinite()
+            finite = (layout.norm(z) + at.g_norm + at.residual_norm).isfinite()
             n_iter = torch.full((layout.n,), max_iter, device=z.device)
+            converged = at.meets(solver.rtol, solver.atol)
             status = torch.where(converged, Status.CONVERGED, Status.MAX_ITER)
-            status = torch.where(residual_norm > limit, Status.DIVERGED, status)
+            status = torch.where(at.residual_norm > limit, Status.DIVERGED, status)
             status = torch.where(finite, status, Status.NONFINITE)
-        ratio = relative_residual(residual_norm, g_norm)
-        return Solution(z, n_iter, n_iter.clone(), ratio, status)
-
-
-@torch.no_grad()
-def _norms(layout: AbstractLayout, z: Real, gz: Real) -> tuple[PerSample, PerSample]:
-    """Return the norms of the residual and of G(z), sample by sample."""
-    return layout.norm(gz - z), layout.norm(gz)
+        return Solution(z, n_iter, n_iter.clone(), at.relative_residual, status)

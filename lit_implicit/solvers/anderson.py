@@ -1,12 +1,15 @@
 """Anderson acceleration: mix the last residuals so that the combined one is least, per sample."""
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Real, widest_dtype
+from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
+from lit_implicit.solvers.evaluation import Evaluation
+from lit_implicit.solvers.history import History, solve_masked
 
 # A residual this many times the last one says that the mixed step went wrong: the sample's history
 # is dropped, and it goes on from a plain step.
@@ -48,6 +51,7 @@ class Anderson(AbstractSolver):
     rtol: float = 1e-4
     atol: float = 0.0
     max_iter: int = 50
+    differentiable_steps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -66,72 +70,64 @@ class Anderson(AbstractSolver):
 
 
 class _AndersonStepper(AbstractStepper):
-    """Ring buffers of residual and step differences, and the Gram matrix of the former."""
+    """A history of residual and step differences, with the Gram matrix of the former."""
 
     def __init__(self, settings: Anderson, layout: AbstractLayout) -> None:
         self.settings, self.layout = settings, layout
-        self.size = settings.depth - 1
-        self.count = 0  # differences seen so far
+        self.history: History | None = None
         self.previous: tuple[Real, Real, Tensor] | None = None  # iterate, residual, its norm
 
-    def step(self, z: Real, gz: Real) -> Real:
-        residual = gz - z
-        norm = self.layout.norm(residual)
-        plain = z + self.settings.mixing * residual if self.settings.mixing < 1 else gz
-        if self.size and self.previous is not None:
+    def step(self, at: Evaluation) -> Real:
+        mixing = self.settings.mixing
+        plain = at.z + mixing * at.residual if mixing < 1 else at.gz
+        if self.settings.depth == 1:
+            return plain
+        if self.previous is not None:
             last_z, last_residual, last_norm = self.previous
-            self._remember(residual - last_residual, z - last_z, norm > _RESTART_GROWTH * last_norm)
-            filled = min(self.count, self.size)
-            gamma = self._weights(residual, filled)
-            plain = plain - self.layout.mix(gamma, self.steps[:filled])
-        self.previous = (z, residual, norm)
+            restart = at.residual_norm > _RESTART_GROWTH * last_norm
+            history = self._remember(at.z - last_z, at.residual - last_residual, restart)
+            gamma = self._weights(history, at.residual)
+            plain = plain - self.layout.mix(gamma, history.second[: history.filled])
+        self.previous = (at.z, at.residual, at.residual_norm)
         return plain
 
-    def _remember(self, d_residual: Real, dz: Real, restart: Tensor) -> None:
-        """Put the newest differences in the ring and bring the Gram matrix up to date."""
-        step = dz + self.settings.mixing * d_residual
-        slot = self.count % self.size
-        if self.count == 0:
-            self.residuals = d_residual.new_zeros(self.size, *d_residual.shape)
-            self.steps = torch.zeros_like(self.residuals)
-            self.valid = torch.zeros(self.size, self.layout.n, dtype=torch.bool, device=dz.device)
-            norms = self.layout.dot(d_residual, d_residual)
-            self.gram = norms.new_zeros(self.layout.n, self.size, self.size)
-        self.valid[:, restart] = False
-        self.valid[slot] = ~restart
-        if torch.is_grad_enabled():  # unrolling: autograd forbids writing in place
-            self.residuals = _replaced(self.residuals, slot, d_residual)
-            self.steps = _replaced(self.steps, slot, step)
-            rows = [self.layout.dot(self.residuals, r) for r in self.residuals]
-            self.gram = torch.stack(rows).permute(2, 0, 1)
+    def _remember(self, dz: Real, d_residual: Real, restart: Mask) -> History:
+        """Put the newest differences in the history and bring the Gram matrix up to date."""
+        if self.history is None:
+            self.history = History(self.settings.depth - 1, self.layout, d_residual)
+        history = self.history
+        slot = history.push(d_residual, dz + self.settings.mixing * d_residual, restart)
+        if torch.is_grad_enabled():  # autograd forbids writing in place: compute all rows anew
+            rows = [self.layout.dot(history.first, state) for state in history.first]
+            history.matrix = torch.stack(rows).permute(2, 0, 1)
         else:
-            self.residuals[slot], self.steps[slot] = d_residual, step
-            row = self.layout.dot(self.residuals, d_residual).T
-            self.gram[:, slot], self.gram[:, :, slot] = row, row
-        self.count += 1
+            row = self.layout.dot(history.first, d_residual).T
+            history.matrix[:, slot], history.matrix[:, :, slot] = row, row
+        return history
 
-    def _weights(self, residual: Real, filled: int) -> Tensor:
+    def _weights(self, history: History, residual: Real) -> Tensor:
         """Solve the small least-squares problem of each sample: `(filled, n)`, 0 where unused."""
-        valid = self.valid[:filled].T
+        filled = history.filled
         wide = widest_dtype(residual.device)
-        gram = self.gram[:, :filled, :filled].to(wide)
-        rhs = self.layout.dot(self.residuals[:filled], residual).T.to(wide)
-        diagonal = gram.diagonal(dim1=-2, dim2=-1)
-        usable = valid & (diagonal > 0) & diagonal.isfinite()
-        scale = torch.where(usable, diagonal, 1.0).rsqrt() * usable
+        gram = history.matrix[:, :filled, :filled].to(wide)
+        rhs = self.layout.dot(history.first[:filled], residual).T.to(wide)
+        squares = gram.diagonal(dim1=-2, dim2=-1)
+        usable = history.valid[:filled].T & (squares > 0) & squares.isfinite()
+        scale = torch.where(usable, squares, 1.0).rsqrt()
         ridge = self.settings.ridge
         if ridge is None:
             ridge = 10 * torch.finfo(torch.promote_types(residual.dtype, torch.float32)).eps
-        normalised = torch.where(
-            usable[:, :, None] & usable[:, None, :], gram * scale[:, :, None] * scale[:, None], 0.0
-        )
-        eye = torch.eye(filled, dtype=gram.dtype, device=gram.device)
-        system = normalised + eye * (ridge + (~usable)[:, :, None])
-        rhs = torch.where(usable, rhs * scale, 0.0)
-        gamma, _ = torch.linalg.solve_ex(system, rhs)
-        gamma = torch.where(gamma.isfinite(), gamma * scale, 0.0)
+        # Columns of norm 1: the diagonal, 1, becomes 1 + ridge.
+        normalised = gram * scale[:, :, None] * scale[:, None]
+        normalised.diagonal(dim1=-2, dim2=-1).fill_(1 + ridge)
+        gamma = solve_masked(normalised, rhs * scale, usable) * scale
         return gamma.T.to(residual.dtype)
 
-
-def _replaced(buffer: Tensor, slot: int, value: Tensor) -> Tensor:
-    return torch.cat([buffer[:slot], value[None], buffer[slot + 1 :]])
+    def select(self, keep: Mask) -> "_AndersonStepper":
+        part = _AndersonStepper(self.settings, self.layout.sub(keep))
+        part.history = None if self.history is None else self.history.select(keep)
+        if self.previous is not None:
+            z, residual, norm = self.previous
+            select = self.layout.select
+            part.previous = (select(z, keep), select(residual, keep), norm[keep])
+        return part

@@ -1,9 +1,11 @@
 """Plain and damped fixed-point iteration."""
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
-from lit_implicit.layout import AbstractLayout, Real
+from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
+from lit_implicit.solvers.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Picard(AbstractSolver):
     rtol: float = 1e-4
     atol: float = 0.0
     max_iter: int = 50
+    differentiable_steps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.damping <= 1:
@@ -47,5 +50,8 @@ class _PicardStepper(AbstractStepper):
     def __init__(self, damping: float) -> None:
         self.damping = damping
 
-    def step(self, z: Real, gz: Real) -> Real:
-        return gz if self.damping == 1 else z.lerp(gz, self.damping)
+    def step(self, at: Evaluation) -> Real:
+        return at.gz if self.damping == 1 else at.z.lerp(at.gz, self.damping)
+
+    def select(self, keep: Mask) -> "_PicardStepper":
+        return self  # there is nothing to remember

@@ -4,7 +4,17 @@ import pytest
 import torch
 from problems import NAMES, PROBLEMS, Affine, RaggedAffine, Tanh, matrix, random, systems
 
-from lit_implicit import Anderson, Equilibrium, Implicit, JacobianFree, Picard, Unrolled
+from lit_implicit import (
+    GMRES,
+    Anderson,
+    Broyden,
+    Equilibrium,
+    Implicit,
+    JacobianFree,
+    Neumann,
+    Picard,
+    Unrolled,
+)
 
 EXACT = {"rtol": 1e-13, "max_iter": 600}
 each_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=NAMES)
@@ -25,7 +35,9 @@ def assert_close(a, b, rtol=1e-9):
 @each_problem
 @pytest.mark.parametrize("solver", [Picard(**EXACT), Anderson(**EXACT)], ids=["picard", "anderson"])
 @pytest.mark.parametrize(
-    "backward", [None, Picard(**EXACT), Anderson(8, **EXACT)], ids=["same", "picard", "anderson"]
+    "backward",
+    [None, Picard(**EXACT), Anderson(8, **EXACT), Broyden(**EXACT), GMRES(**EXACT)],
+    ids=["same", "picard", "anderson", "broyden", "gmres"],
 )
 def test_implicit_gradient_matches_deep_unrolling(problem, solver, backward):
     exact, solution = gradients(problem.make(), problem.x, solver, Implicit(backward))
@@ -79,6 +91,79 @@ def test_jacobian_free_is_its_finite_neumann_series(steps):
     (of_x,) = torch.autograd.grad(y, x, v)
     series = sum(torch.linalg.matrix_power(a.T, i) @ v[0] for i in range(steps))
     assert torch.allclose(of_x[0], series, rtol=1e-12)
+
+
+class CountedProducts(torch.autograd.Function):
+    """The identity, which counts how often a gradient passes it."""
+
+    n_calls = 0
+
+    @staticmethod
+    def forward(ctx, z):
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx, v):
+        CountedProducts.n_calls += 1
+        return v
+
+
+class Counted(Affine):
+    def forward(self, z, c):
+        return CountedProducts.apply(super().forward(z, c))
+
+
+def count_products(solver, a, x, v):
+    """The gradient in x, the number of vector-Jacobian products behind it, and the record."""
+    x = x.clone().requires_grad_()
+    y, solution = Equilibrium(Counted(a.clone()), Picard(**EXACT), Implicit(solver))(x)
+    CountedProducts.n_calls = 0
+    (of_x,) = torch.autograd.grad(y, x, v)
+    # The last one brings u to the leaves.
+    return of_x, CountedProducts.n_calls - 1, solution.adjoint
+
+
+@pytest.mark.parametrize("terms", [1, 2, 5])
+def test_neumann_gradient_is_its_finite_series(terms):
+    a, x, v = matrix(5, 0.9), random(2, 5), random(2, 5, seed=9)
+    of_x, n_products, _ = count_products(Neumann(terms), a, x, v)
+    series = sum(v @ torch.linalg.matrix_power(a, i) for i in range(terms))
+    assert torch.allclose(of_x, series, rtol=1e-12)
+    assert n_products == terms - 1
+
+
+def test_neumann_of_one_term_is_jacobian_free():
+    problem = PROBLEMS[1]
+    solver = Picard(**EXACT)
+    one, _ = gradients(problem.make(), problem.x, solver, Implicit(Neumann(1)))
+    jacobian_free, _ = gradients(problem.make(), problem.x, solver, JacobianFree())
+    assert_close(one, jacobian_free)
+
+
+def test_gmres_gradient_takes_as_many_products_as_unknowns():
+    a, x, v = matrix(6, 0.95), random(3, 6), random(3, 6, seed=9)
+    of_x, n_products, record = count_products(GMRES(rtol=1e-12), a, x, v)
+    exact = torch.linalg.solve((torch.eye(6).double() - a).T, v.T).T
+    assert torch.allclose(of_x, exact, rtol=1e-9)
+    assert n_products == record.n_iter.max().item() <= 6
+    assert record.status.tolist() == [0] * 3
+
+
+def test_gmres_solves_an_adjoint_system_that_is_no_contraction():
+    a = torch.diag(torch.tensor([-3.0, 0.5, 2.0]).double())
+    x, v = random(1, 3).requires_grad_(), random(1, 3, seed=9)
+    z_star = (x / (1 - a.diagonal())).detach()
+    layer = Equilibrium(Affine(a.clone()), Picard(rtol=1e-12), Implicit(GMRES(rtol=1e-12)))
+    y, solution = layer(x, z_star)
+    (of_x,) = torch.autograd.grad(y, x, v)
+    assert torch.allclose(of_x, v / (1 - a.diagonal()), rtol=1e-10)
+    assert solution.adjoint.status.tolist() == [0]
+
+
+def test_unrolled_refuses_steps_that_autograd_cannot_follow():
+    layer = Equilibrium(Affine(matrix(3, 0.5)), Broyden(), Unrolled())
+    with pytest.raises(ValueError, match="cannot differentiate the steps of `Broyden`"):
+        layer(random(1, 3))
 
 
 def test_phantom_gradient_is_its_damped_series():

@@ -174,3 +174,27 @@ def test_settings_of_fit_serve_every_command(settings, workdir, command, capsys)
     (workdir / "fit.yaml").write_text(yaml.safe_dump(found))
     assert main([command, "--config", "fit.yaml", "--print_config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["model"] == found["model"]
+
+
+@pytest.mark.parametrize(
+    ("class_path", "init_args"),
+    [
+        ("lit_implicit.GMRES", {"restart": 5, "rtol": 1e-6}),
+        ("lit_implicit.Neumann", {"terms": 3}),
+        ("lit_implicit.Broyden", {"depth": 4}),
+    ],
+)
+def test_adjoint_takes_linear_and_fixed_point_solvers(settings, config, class_path, init_args):
+    solver = {"class_path": class_path, "init_args": init_args}
+    adjoint = {"class_path": "lit_implicit.Implicit", "init_args": {"solver": solver}}
+    path = config(yaml.safe_dump({"task": "affine", "model": {"adjoint": adjoint}}))
+    found = settings("--config", path)["model"]["init_args"]["adjoint"]["init_args"]["solver"]
+    assert found["class_path"] == class_path
+    assert found["init_args"].items() >= init_args.items()
+
+
+def test_a_step_is_trained_with_gmres_from_yaml(run, config):
+    solver = "{class_path: lit_implicit.GMRES, init_args: {restart: 5}}"
+    adjoint = f"{{class_path: lit_implicit.Implicit, init_args: {{solver: {solver}}}}}"
+    path = config(f"model: {{adjoint: {adjoint}, solver: {{class_path: lit_implicit.Broyden}}}}")
+    assert run("fit", "--config", path) == 0

@@ -1,12 +1,13 @@
 """All solvers over the shared problems, and what each of them promises by itself."""
 
+import math
 from itertools import pairwise
 
 import pytest
 import torch
-from problems import NAMES, PROBLEMS, Affine, affine_solution, matrix, random, solve, systems
+from problems import NAMES, PROBLEMS, Affine, Tanh, affine_solution, matrix, random, solve, systems
 
-from lit_implicit import AbstractOperator, Anderson, Equilibrium, Picard, Status
+from lit_implicit import AbstractOperator, Anderson, Broyden, Equilibrium, Picard, Status
 
 EXACT = {"rtol": 1e-13, "max_iter": 600}
 SOLVERS = {
@@ -14,6 +15,8 @@ SOLVERS = {
     "damped": Picard(0.7, **EXACT),
     "anderson": Anderson(**EXACT),
     "mixing": Anderson(3, 0.6, **EXACT),
+    "broyden": Broyden(**EXACT),
+    "short broyden": Broyden(2, **EXACT),
 }
 each_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS.keys())
 each_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=NAMES)
@@ -89,14 +92,39 @@ def test_anderson_ends_on_an_affine_map_like_gmres():
     assert torch.allclose(z, affine_solution(a, x), rtol=1e-9)
 
 
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
-def test_anderson_does_not_depend_on_scale(scale):
+def spectral() -> torch.Tensor:
+    """A symmetric matrix of size 128 with spectrum [-0.3, 0.99], evenly spread."""
     basis = torch.linalg.qr(random(128, 128)).Q
-    a = basis @ torch.diag(torch.linspace(-0.3, 0.99, 128).double()) @ basis.T
+    return basis @ torch.diag(torch.linspace(-0.3, 0.99, 128).double()) @ basis.T
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize(
+    ("solver", "calls"),
+    # Calls of G to a true error of 1e-6, as measured, with a margin where rounding moves them;
+    # plain iteration takes 1321.
+    [
+        (lambda **given: Anderson(5, **given), 270),
+        (lambda **given: Anderson(10, **given), 140),
+        (lambda **given: Anderson(20, **given), 100),
+        (lambda **given: Broyden(5, **given), 160),
+        (lambda **given: Broyden(10, **given), 160),
+        (lambda **given: Broyden(20, **given), 160),
+    ],
+    ids=["anderson5", "anderson10", "anderson20", "broyden5", "broyden10", "broyden20"],
+)
+def test_calls_to_an_error_on_a_slow_map_of_any_scale(solver, calls, scale):
+    a = spectral()
     x = random(1, 128, seed=7) * scale
-    z, _ = solve(Affine(a), x, Anderson(depth=20, rtol=0.0, max_iter=100))
-    error = (z - affine_solution(a, x)).norm() / affine_solution(a, x).norm()
-    assert error < 1e-5  # plain iteration stands at 0.4 after 100 calls
+    operator, z_star, errors = Affine(a), affine_solution(a, x), []
+    g, z0 = Equilibrium(operator).bind(x)
+
+    def note(k, z, gz):
+        errors.append(((gz - z_star).norm() / z_star.norm()).item())
+
+    solver(rtol=0.0, max_iter=calls).solve(g, z0, on_iterate=note)
+    assert min(errors) < 1e-6
+    assert operator.n_calls == calls
 
 
 class Sabotaged(Affine):
@@ -115,7 +143,9 @@ class Sabotaged(Affine):
 @pytest.mark.parametrize(
     ("what", "status"), [("nan", Status.NONFINITE), ("growth", Status.DIVERGED)]
 )
-@pytest.mark.parametrize("solver", [Picard(), Anderson()], ids=["picard", "anderson"])
+@pytest.mark.parametrize(
+    "solver", [Picard(), Anderson(), Broyden()], ids=["picard", "anderson", "broyden"]
+)
 def test_a_failed_sample_keeps_its_best_iterate_and_harms_no_other(solver, what, status):
     a, x = matrix(4, 0.5), random(3, 4)
     x[1, 0] = 100.0
@@ -139,9 +169,10 @@ def test_a_budget_that_ends_is_said():
 def test_an_operator_may_have_its_own_reason_to_stop():
     class Certified(Affine):
         def stop(self, z, gz, c):
-            return torch.tensor([self.n_calls >= 2, self.n_calls >= 4])
+            return self.n_calls >= c[:, 0]
 
-    _, solution = solve(Certified(matrix(4, 0.9)), random(2, 4), Picard(rtol=0.0))
+    x = torch.tensor([[2.0, 1.0], [4.0, 1.0]]).double()
+    _, solution = solve(Certified(matrix(2, 0.9)), x, Picard(rtol=0.0))
     assert solution.n_iter.tolist() == [2, 4]
     assert solution.converged.all()
 
@@ -156,9 +187,10 @@ def test_on_iterate_sees_each_evaluated_iterate():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_anderson_runs_in_low_precision(dtype):
+@pytest.mark.parametrize("solver", [Anderson(rtol=1e-2), Broyden(rtol=1e-2)], ids=["aa", "broyden"])
+def test_accelerated_methods_run_in_low_precision(solver, dtype):
     a, x = matrix(4, 0.5).to(dtype), random(2, 4).to(dtype)
-    z, _ = solve(Affine(a), x, Anderson(rtol=1e-2))
+    z, _ = solve(Affine(a), x, solver)
     expected = affine_solution(a.double(), x.double())
     error = (z.double() - expected).norm() / expected.norm()
     assert error < 20 * torch.finfo(dtype).eps + 1e-2
@@ -172,6 +204,8 @@ def test_anderson_runs_in_low_precision(dtype):
         (lambda: Anderson(0), r"depth` must be at least 1, got 0. Use `Picard`"),
         (lambda: Anderson(mixing=2.0), r"mixing` must lie in \(0, 1\], got 2.0"),
         (lambda: Anderson(max_iter=0), r"Anderson.max_iter` must be at least 1, got 0"),
+        (lambda: Broyden(0), r"Broyden.depth` must be at least 1, got 0. Use `Picard`"),
+        (lambda: Broyden(atol=-1.0), r"Broyden.atol` must be at least 0, got -1.0"),
         (lambda: Anderson(ridge=-1.0), r"ridge` must be at least 0, got -1.0"),
     ],
 )
@@ -206,6 +240,70 @@ def test_anderson_iterates_are_those_of_walker_and_ni(depth, mixing):
         solver = Anderson(depth, mixing, ridge=0.0, rtol=0.0, max_iter=k + 1)
         ours, _ = solve(Affine(a), x, solver)
         assert torch.allclose(ours[0], z, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("make", [Affine, Tanh], ids=["affine", "tanh"])
+@pytest.mark.parametrize("depth", [1, 3, 20])
+def test_broyden_iterates_are_those_of_the_dense_method(make, depth):
+    """Broyden (1965) as written: rank-one updates of a dense inverse, from the last steps."""
+    a, x = matrix(6, 0.9), random(1, 6)
+    operator = make(a)
+
+    def residual(z):
+        with torch.no_grad():
+            return operator(z[None], x)[0] - z
+
+    z = torch.zeros(6).double()
+    r, pairs = residual(z), []
+    for k in range(7):
+        inverse = torch.eye(6).double()
+        for s, y in pairs[-depth:]:
+            inverse += torch.outer(s - inverse @ y, s @ inverse) / (s @ inverse @ y)
+        step = inverse @ r
+        z, last = z + step, r
+        r = residual(z)
+        pairs.append((step, last - r))  # y is the difference of z - G(z)
+        ours, _ = solve(make(a), x, Broyden(depth, rtol=0.0, max_iter=k + 1))
+        assert torch.allclose(ours[0], z, rtol=1e-8, atol=1e-10)
+
+
+def test_broyden_of_one_number_is_the_secant_method():
+    x = torch.tensor([[0.7]], dtype=torch.float64)
+    z, residuals = [0.0], []
+    for _ in range(5):
+        residuals.append(math.tanh(0.5 * z[-1] + 0.7) - z[-1])
+        slope = 1.0
+        if len(z) > 1:
+            slope = (residuals[-2] - residuals[-1]) / (z[-1] - z[-2])
+        z.append(z[-1] + residuals[-1] / slope)
+        ours, _ = solve(
+            Tanh(torch.tensor([[0.5]]).double()), x, Broyden(rtol=0.0, max_iter=len(z) - 1)
+        )
+        assert ours.item() == pytest.approx(z[-1], rel=1e-9)
+
+
+def test_broyden_ends_on_an_affine_map_after_twice_as_many_calls_as_unknowns():
+    # Gay (1979), doi:10.1137/0716047: at most 2 n steps for n linear equations.
+    a, x = matrix(5, 0.95), random(2, 5)
+    z, _ = solve(Affine(a), x, Broyden(20, rtol=0.0, max_iter=11))
+    assert torch.allclose(z, affine_solution(a, x), rtol=1e-9)
+
+
+def test_broyden_forgets_its_history_when_the_residual_grows_tenfold():
+    class Jumping(Affine):
+        def forward(self, z, c):
+            gz = super().forward(z, c)
+            return gz + 1000.0 * c if self.n_calls >= 4 else gz
+
+    a, x, seen, fresh = matrix(6, 0.5), random(1, 6), [], []
+    g, z0 = Equilibrium(Jumping(a)).bind(x)
+    solver = Broyden(rtol=0.0, max_iter=8)
+    solver.solve(g, z0, on_iterate=lambda k, z, gz: seen.append(z))
+    # From the call that jumped on, a fresh start on the map after the jump.
+    g, _ = Equilibrium(Affine(a)).bind(1001 * x)
+    solver.solve(g, seen[3], on_iterate=lambda k, z, gz: fresh.append(z))
+    for t in range(4):
+        assert torch.allclose(seen[3 + t], fresh[t], rtol=1e-9)
 
 
 def test_anderson_forgets_its_history_when_the_residual_doubles():

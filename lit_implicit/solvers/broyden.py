@@ -1,0 +1,118 @@
+"""Broyden's good method: a quasi-Newton iteration on z - G(z), with bounded memory, per sample."""
+
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
+from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
+from lit_implicit.solvers.evaluation import Evaluation
+from lit_implicit.solvers.history import History, solve_masked
+
+# Broyden's residuals do not fall at each step: only one this many times the last says that the
+# estimate went wrong.
+_RESTART_GROWTH = 10.0
+
+
+@dataclass(frozen=True)
+class Broyden(AbstractSolver):
+    """Broyden's good method on z - G(z), sample by sample, from the last `depth` steps.
+
+    The Jacobian is estimated from I by one secant update for each remembered step, the oldest
+    first, as L-BFGS does for Hessians; each iteration is a quasi-Newton step with that estimate and
+    costs one evaluation of G. Steps are remembered at norm 1, so that the method does not depend on
+    the scale of the state. A sample whose residual grows tenfold forgets its history and takes a
+    plain step, z = G(z).
+
+    Memory: `2 depth` states. The adjoint `Unrolled` cannot differentiate it.
+
+    Args:
+        depth: How many past steps are remembered, at least 1.
+        rtol: Relative residual at which a sample stops (dimensionless).
+        atol: Residual at which a sample stops (units of the state).
+        max_iter: Most iterations; each costs one evaluation of G.
+
+    Raises:
+        ValueError: If `depth` or `max_iter` is below 1, or a tolerance negative.
+
+    References:
+        Broyden (1965), Math. Comp. 19, doi:10.1090/S0025-5718-1965-0198670-6; the compact form is
+        Theorem 6.1 of Byrd, Nocedal and Schnabel (1994), doi:10.1007/BF01582063.
+    """
+
+    depth: int = 10
+    _: KW_ONLY
+    rtol: float = 1e-4
+    atol: float = 0.0
+    max_iter: int = 50
+
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise ValueError(
+                f"`Broyden.depth` must be at least 1, got {self.depth}. "
+                "Use `Picard` for plain fixed-point iteration."
+            )
+        check_settings("Broyden", self.rtol, self.atol, self.max_iter)
+
+    def stepper(self, layout: AbstractLayout) -> AbstractStepper:
+        return _BroydenStepper(self, layout)
+
+
+class _BroydenStepper(AbstractStepper):
+    """Steps s and differences d = G(z + s) - G(z), both divided by |s|, and their small matrix.
+
+    With F = z - G(z), y = s - d its differences, S, D and Y their columns and L the part of S'S
+    strictly below the diagonal (newer row, older column), Broyden's inverse Jacobian is
+    I + D M^-1 S' with M = S'Y - L. Row by row: a new step adds the row -s'd_j, the column s_j'y
+    and the corner s'y, whatever the order of the slots.
+    """
+
+    def __init__(self, settings: Broyden, layout: AbstractLayout) -> None:
+        self.settings, self.layout = settings, layout
+        self.history: History | None = None
+        self.previous: tuple[Real, Real, Tensor] | None = None  # iterate, image, residual norm
+
+    def step(self, at: Evaluation) -> Real:
+        z_next = at.gz
+        if self.previous is not None:
+            last_z, last_gz, last_norm = self.previous
+            restart = at.residual_norm > _RESTART_GROWTH * last_norm
+            history = self._remember(at.z - last_z, at.gz - last_gz, restart)
+            weights = self._weights(history, at.residual)
+            z_next = z_next + self.layout.mix(weights, history.second[: history.filled])
+        self.previous = (at.z, at.gz, at.residual_norm)
+        return z_next
+
+    def _remember(self, s: Real, d: Real, restart: Mask) -> History:
+        """Put the newest step in the history and bring the small matrix up to date."""
+        layout = self.layout
+        if self.history is None:
+            self.history = History(self.settings.depth, layout, s)
+        length = layout.norm(s)
+        moved = length > 0
+        scale = layout.spread(torch.where(moved, length, 1.0), s).to(s.dtype)
+        s, d = s / scale, d / scale
+        history = self.history
+        slot = history.push(s, d, restart | ~moved)
+        history.matrix[:, slot] = -layout.dot(history.second, s).T
+        history.matrix[:, :, slot] = layout.dot(history.first, s - d).T
+        return history
+
+    def _weights(self, history: History, residual: Real) -> Tensor:
+        """Solve M w = S' residual for each sample: `(filled, n)`, 0 where unused."""
+        filled = history.filled
+        wide = widest_dtype(residual.device)
+        rhs = self.layout.dot(history.first[:filled], residual).T.to(wide)
+        matrix = history.matrix[:, :filled, :filled].to(wide)
+        weights = solve_masked(matrix, rhs, history.valid[:filled].T)
+        return weights.T.to(residual.dtype)
+
+    def select(self, keep: Mask) -> "_BroydenStepper":
+        part = _BroydenStepper(self.settings, self.layout.sub(keep))
+        part.history = None if self.history is None else self.history.select(keep)
+        if self.previous is not None:
+            z, gz, norm = self.previous
+            select = self.layout.select
+            part.previous = (select(z, keep), select(gz, keep), norm[keep])
+        return part
