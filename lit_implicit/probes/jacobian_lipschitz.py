@@ -51,7 +51,7 @@ def jacobian_slopes(
 
     Raises:
         ValueError: If the directions do not have the shapes of the leaves.
-        NotImplementedError: By torch, if G uses a function without a forward-mode derivative.
+        RuntimeError: By torch, if G uses a function without a forward-mode derivative.
     """
     # Evaluation may run in inference mode, whose tensors can carry no derivative.
     with torch.inference_mode(False), torch.no_grad():
@@ -84,7 +84,7 @@ class JacobianLipschitzProbe(Metric):
     The counterpart of `LipschitzCurveProbe` in the limit of small perturbations: derivatives along
     the directions of the objective's modes, by plain Picard iteration; the largest of all samples.
     Where the input is one number per sample, the direction does not matter and each sample's value
-    is exact. The starts do not change with x.
+    is exact. The slope of the labels is that of the modes' pairs, as their function is not at hand.
 
     Args:
         n_iter: Number T of iterations.

@@ -169,6 +169,25 @@ def test_inputs_that_are_no_tensor_need_leaves_of_their_own():
         objective.with_leaves(x, [x, x])
 
 
+def test_function_without_a_derivative_is_an_error_and_leaves_nothing_open():
+    class Opaque(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            return z.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad
+
+    class OpaqueOperator(AffineOperator):
+        def forward(self, z, c):
+            return super().forward(Opaque.apply(z + c), c)
+
+    for _ in range(2):  # a level left open would change the second message
+        with pytest.raises(RuntimeError, match="jvp"):
+            jacobian_slopes(Equilibrium(OpaqueOperator(W).double()), AffineObjective(), batch(), 2)
+
+
 def test_probe_refuses_what_it_cannot_measure():
     with pytest.raises(ValueError, match="n_iter` must be at least 1, got 0"):
         JacobianLipschitzProbe(0, AffineObjective().modes)
