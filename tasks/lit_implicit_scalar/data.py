@@ -92,7 +92,7 @@ class ScalarDataModule(LightningDataModule):
             shuffle=True,
             seed=self.seed,
         )
-        return DataLoader(points, self.batch_size, sampler=sampler, collate_fn=_whole)
+        return DataLoader(points, batch_size=self.batch_size, sampler=sampler, collate_fn=_whole)
 
     def val_dataloader(self) -> Any:
         """Return the validation batches, always in the same order."""
@@ -108,7 +108,8 @@ class ScalarDataModule(LightningDataModule):
 
     def _evaluation(self, split: str) -> Any:
         points = _Points(self._batches[split])
-        return DataLoader(points, self.eval_batch_size, collate_fn=_whole)
+        # By keyword: Lightning makes the loader again for `predict`, and fails on positions.
+        return DataLoader(points, batch_size=self.eval_batch_size, collate_fn=_whole)
 
     def _check_model(self, module: Any, stage: str | None) -> None:
         if not isinstance(module, ImplicitLightningModule):

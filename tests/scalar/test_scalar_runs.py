@@ -48,6 +48,15 @@ def test_test_measures_an_operator_without_parameters(cli, tmp_path, capsys):
     assert report["metrics"]["test"]["error"] < 0.1
 
 
+def test_predict_writes_an_answer_for_each_point(cli, tmp_path, capsys):
+    code = cli("predict", "--model.operator=ScalarReciprocal", "--data.eval_batch_size=20",
+               "--model.test_max_iter=100")  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    (folder,) = (tmp_path / "runs" / "scalar").iterdir()
+    answers = [torch.load(file) for file in sorted((folder / "predictions").iterdir())]
+    assert [len(y) for y in answers] == [20, 20, 10]
+
+
 def test_fit_of_an_operator_without_parameters_says_what_to_do(cli, capsys):
     assert cli("fit", "--model.operator=ScalarNaive") == 2
     assert "ScalarNaive, has no parameters to train" in capsys.readouterr().err
