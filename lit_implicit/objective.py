@@ -1,7 +1,7 @@
 """What a task says about its problem: its loss, its error, its perturbations and its pictures."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -105,6 +105,41 @@ class AbstractObjective(nn.Module, ABC):
             KeyError: If the mode is not one of `modes`.
         """
         raise KeyError(f"{type(self).__name__} has no mode {mode!r}; known: {list(self.modes)}.")
+
+    def leaves(self, x: Any) -> tuple[Tensor, ...]:
+        """Return the tensors of an input in which derivatives are taken.
+
+        Floating point, and only what `perturb` may change: the numbers of a problem, not its mask
+        or graph. Default: `x` itself is the one leaf.
+
+        Args:
+            x: An input, as `inputs` returns it.
+
+        Raises:
+            TypeError: If `x` is no tensor: the task must define `leaves` and `with_leaves`.
+        """
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"`{type(self).__name__}.leaves` is not defined, and the input, of type "
+                f"{type(x).__name__}, is no tensor to take derivatives in. Define `leaves` and "
+                "`with_leaves` in the objective."
+            )
+        return (x,)
+
+    def with_leaves(self, x: Any, leaves: Sequence[Tensor]) -> Any:
+        """Return the input with other leaves, of the shapes and in the order of `leaves(x)`.
+
+        The given input must not change. Default: the one leaf.
+
+        Raises:
+            ValueError: If there is not exactly one leaf.
+        """
+        if len(leaves) != 1:
+            raise ValueError(
+                f"`{type(self).__name__}.with_leaves` expected 1 leaf, got {len(leaves)}. Define "
+                "it in the objective, beside `leaves`."
+            )
+        return leaves[0]
 
     def figures(self, y: Any, batch: Any) -> Mapping[str, "Figure"]:
         """Draw the answers to a batch, by name of the picture. Default: none."""

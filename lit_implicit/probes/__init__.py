@@ -4,14 +4,17 @@ Probes iterate with stopping, freezing and best-so-far switched off: y_t is the 
 """
 
 from lit_implicit.probes.iterates import Iterate, iterates
+from lit_implicit.probes.jacobian_lipschitz import JacobianLipschitzProbe, jacobian_slopes
 from lit_implicit.probes.lipschitz_curve import LipschitzCurve, LipschitzCurveProbe
 from lit_implicit.probes.test_time_curve import TestTimeCurve, TestTimeCurveProbe
 
 __all__ = [
     "Iterate",
+    "JacobianLipschitzProbe",
     "LipschitzCurve",
     "LipschitzCurveProbe",
     "TestTimeCurve",
     "TestTimeCurveProbe",
     "iterates",
+    "jacobian_slopes",
 ]

@@ -1,0 +1,82 @@
+"""The task on the command line: operators that train, operators that only answer."""
+
+import json
+
+import pytest
+import torch
+
+from lit_implicit import registry
+from lit_implicit_scalar.mlp import ScalarMLP
+
+QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
+         "--trainer.enable_model_summary=false", "--task=scalar",
+         "--data.n_train=64", "--data.n_val=16", "--data.n_test=50"]  # fmt: skip
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    from lit_implicit.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    return lambda *args: main([args[0], *QUIET, *args[1:]])
+
+
+def test_task_is_registered_and_its_classes_can_be_imported():
+    spec = registry.get("scalar")
+    classes = registry.load_classes("scalar", spec)
+    assert set(spec.operators) == {"mlp", "naive", "reciprocal", "construction"}
+    assert classes["operators.mlp"] is ScalarMLP
+
+
+def test_curve_of_an_operator_without_parameters_is_the_closed_form(cli, tmp_path, capsys):
+    code = cli("curve", "--model.operator=ScalarReciprocal", "--data.dtype=float64",
+               "--data.points=grid", "--data.closest=1e-4", "--n_iter=20")  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    (folder,) = (tmp_path / "runs" / "scalar").iterdir()
+    curve = json.loads((folder / "figures" / "test_lipschitz_curve.json").read_text())
+    slopes = curve["columns"]["lipschitz_x"] if "columns" in curve else curve["lipschitz_x"]
+    assert slopes[20] == pytest.approx(0.25 * 20 * 19 / 2, rel=2e-3)
+
+
+def test_test_measures_an_operator_without_parameters(cli, tmp_path, capsys):
+    args = ("--model.operator=ScalarConstruction", "--model.operator.target=tan",
+            "--data.target=tan", "--model.test_max_iter=100")  # fmt: skip
+    assert cli("test", *args) == 0, capsys.readouterr().err
+    (folder,) = (tmp_path / "runs" / "scalar").iterdir()
+    report = json.loads((folder / "report.json").read_text())
+    assert report["n_parameters"] == 0
+    assert report["metrics"]["test"]["error"] < 0.1
+
+
+def test_predict_writes_an_answer_for_each_point(cli, tmp_path, capsys):
+    code = cli("predict", "--model.operator=ScalarReciprocal", "--data.eval_batch_size=20",
+               "--model.test_max_iter=100")  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    (folder,) = (tmp_path / "runs" / "scalar").iterdir()
+    answers = [torch.load(file) for file in sorted((folder / "predictions").iterdir())]
+    assert [len(y) for y in answers] == [20, 20, 10]
+
+
+def test_fit_of_an_operator_without_parameters_says_what_to_do(cli, capsys):
+    assert cli("fit", "--model.operator=ScalarNaive") == 2
+    assert "ScalarNaive, has no parameters to train" in capsys.readouterr().err
+
+
+def test_operator_for_another_target_is_refused(cli, capsys):
+    assert cli("test", "--model.operator=ScalarNaive", "--data.target=log") == 2
+    message = capsys.readouterr().err
+    assert "`data.target` is 'log'" in message
+    assert "made for reciprocal_positive" in message
+
+
+def test_mlp_keeps_its_precision_and_starts_as_a_contraction():
+    torch.manual_seed(0)
+    operator = ScalarMLP().double()
+    c = operator.encode(torch.linspace(0.01, 1, 50))  # float32: cast
+    z = operator.init_state(c)
+    assert z.shape == (50, 32)
+    assert z.dtype == torch.float64
+    a, b = torch.randn(2, 50, 32, dtype=torch.float64)
+    ratio = (operator(a, c) - operator(b, c)).norm(dim=1) / (a - b).norm(dim=1)
+    assert ratio.max() < 1
+    assert operator.decode(z, c).shape == (50,)
