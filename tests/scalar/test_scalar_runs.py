@@ -58,7 +58,7 @@ def test_predict_writes_an_answer_for_each_point(cli, tmp_path, capsys):
 
 
 def test_fit_of_an_operator_without_parameters_says_what_to_do(cli, capsys):
-    assert cli("fit", "--model.operator=ScalarNaive") == 2
+    assert cli("fit", "--model.operator=ScalarNaive", "--trainer.max_epochs=1") == 2
     assert "ScalarNaive, has no parameters to train" in capsys.readouterr().err
 
 
