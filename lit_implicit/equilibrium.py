@@ -22,6 +22,9 @@ class Equilibrium(nn.Module):
         solver: How the fixed point is found; None means `Anderson()`.
         adjoint: How gradients pass it; None means `Implicit()`.
 
+    Raises:
+        TypeError: If one of them is of another kind.
+
     Example:
         >>> layer = Equilibrium(operator, solver=Anderson(rtol=1e-4), adjoint=Implicit())
         >>> y, solution = layer(x)
@@ -35,6 +38,15 @@ class Equilibrium(nn.Module):
         adjoint: AbstractAdjoint | None = None,
     ) -> None:
         super().__init__()
+        for name, given, kind in (
+            ("operator", operator, AbstractOperator),
+            ("solver", solver, AbstractSolver),
+            ("adjoint", adjoint, AbstractAdjoint),
+        ):
+            if not isinstance(given, kind) and (name == "operator" or given is not None):
+                raise TypeError(
+                    f"`Equilibrium.{name}` must be an `{kind.__name__}`, got {given!r}."
+                )
         self.operator = operator
         self.solver = Anderson() if solver is None else solver
         self.adjoint = Implicit() if adjoint is None else adjoint

@@ -43,3 +43,7 @@ class CheckpointError(LitImplicitError):
 
 class OperatorError(LitImplicitError, RuntimeError):
     """An operator breaks its contract: G changed the shape or dtype of its state."""
+
+
+class ObjectiveError(LitImplicitError, ValueError):
+    """An objective breaks its contract: its loss or error is not one number per sample."""

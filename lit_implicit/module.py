@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from lit_implicit.adjoints import AbstractAdjoint
 from lit_implicit.equilibrium import Equilibrium
-from lit_implicit.errors import CheckpointError, ConfigError
+from lit_implicit.errors import CheckpointError, ConfigError, ObjectiveError
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.operator import AbstractOperator
 from lit_implicit.solvers import AbstractSolver, Anderson, Solution
@@ -73,9 +73,19 @@ class AbstractLightningModule(LightningModule, ABC):
         return {"loss": loss, "solution": solution}
 
     def _mean_loss(self, y: Any, batch: Any) -> Tensor:
-        losses = self.objective.loss(y, batch)
+        losses = self._per_sample("loss", self.objective.loss(y, batch), batch)
         self._means["train_loss"].update(losses.detach())
         return losses.mean()
+
+    def _per_sample(self, name: str, values: Tensor, batch: Any) -> Tensor:
+        """Check what the objective returned: a mean over the batch would hide failed samples."""
+        n = self.objective.n_samples(batch)
+        if values.shape != (n,):
+            raise ObjectiveError(
+                f"`{type(self.objective).__name__}.{name}` must return a value per sample, shape "
+                f"({n},), got {tuple(values.shape)}. Take no mean over the batch."
+            )
+        return values
 
     def _nothing(self) -> Tensor:
         """Return a loss of zero in which every parameter takes part.
@@ -102,6 +112,7 @@ class AbstractLightningModule(LightningModule, ABC):
         y, solution = self.answer(batch, training=False)
         values = {"loss": self.objective.loss(y, batch), "error": self.objective.error(y, batch)}
         for name, value in values.items():
+            value = self._per_sample(name, value, batch)
             mean = self._means[f"{stage}_{name}"]
             mean.update(value)
             self.log(f"{stage}/{name}", mean, prog_bar=name == "error",

@@ -12,7 +12,7 @@ from lit_implicit import (
     Picard,
     Unrolled,
 )
-from lit_implicit.errors import CheckpointError
+from lit_implicit.errors import CheckpointError, ObjectiveError
 
 
 def trainer(tmp_path, **options):
@@ -153,3 +153,13 @@ def test_init_weights_start_from_a_checkpoint(tmp_path):
         ExplicitLightningModule(AffineNetwork(), AffineObjective(), init_weights=str(path))
     with pytest.raises(CheckpointError, match="cannot be read"):
         ExplicitLightningModule(AffineNetwork(), AffineObjective(), init_weights="nowhere.ckpt")
+
+
+@pytest.mark.parametrize("name", ["loss", "error"])
+def test_a_mean_over_the_batch_is_refused(tmp_path, name):
+    objective = AffineObjective()
+    kept = getattr(objective, name)
+    setattr(objective, name, lambda y, batch: kept(y, batch).mean())
+    module = ImplicitLightningModule(AffineOperator(), objective, Picard())
+    with pytest.raises(ObjectiveError, match=rf"AffineObjective.{name}. must return .* \(4,\)"):
+        trainer(tmp_path, max_epochs=1).fit(module, AffineData())

@@ -1,8 +1,11 @@
+import inspect
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from lit_implicit import AbstractOperator, Equilibrium, FixedPointMap, Picard
+from lit_implicit import AbstractOperator, Equilibrium, FixedPointMap, Implicit, Picard
 from lit_implicit.errors import OperatorError
 
 
@@ -124,3 +127,19 @@ def test_random_starts_are_functions_of_the_seed():
     assert torch.equal(layer.bind(x, seed=3)[1], layer.bind(x, seed=3)[1])
     assert not torch.equal(layer.bind(x, seed=3)[1], layer.bind(x, seed=4)[1])
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"operator": nn.Linear(3, 3)}, "operator` must be an `AbstractOperator`"),
+        ({"solver": "anderson"}, "solver` must be an `AbstractSolver`, got 'anderson'"),
+        ({"solver": Implicit()}, "solver` must be an `AbstractSolver`"),
+        ({"adjoint": Picard()}, "adjoint` must be an `AbstractAdjoint`"),
+    ],
+)
+def test_parts_of_another_kind_are_refused(arguments, message):
+    # Below the types that the tests check at run time, as a user of plain Python comes in.
+    init: Any = inspect.unwrap(Equilibrium.__init__)
+    with pytest.raises(TypeError, match=message):
+        init(Equilibrium(Halving()), **{"operator": Halving(), **arguments})

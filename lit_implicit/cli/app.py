@@ -1,5 +1,7 @@
 """The LightningCLI behind the commands: defaults, run directory, loggers, callbacks."""
 
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,10 @@ class ImplicitCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             trainer_class=CurveTrainer,
-            trainer_defaults={"enable_autolog_hparams": False},  # config.yaml holds them all
+            trainer_defaults={
+                "enable_autolog_hparams": False,  # config.yaml holds them all
+                "max_epochs": 50,  # Lightning's own is a thousand
+            },
             save_config_callback=SavedConfig,
             seed_everything_default=0,
             parser_class=OneLineParser,
@@ -145,6 +150,22 @@ class ImplicitCLI(LightningCLI):
         off = self._get(self.config, "trainer").enable_checkpointing is False
         return key != "checkpoint" or (keeps and not off)
 
+    def _say_if_untrained(self) -> None:
+        """Warn where a command measures weights that nothing has trained."""
+        given = self._get(self.config, "ckpt_path") or self._get(
+            self.config, "model"
+        ).init_args.get("init_weights")
+        trained = given or not any(p.requires_grad for p in self.model.parameters())
+        if not trained and self.trainer.is_global_zero:
+            command = self.request.command
+            print(  # noqa: T201
+                f"warning: `{command}` runs with untrained weights: no `--ckpt_path` was given.",
+                file=sys.stderr,
+            )
+
+    # LightningCLI calls these before it runs the command of that name.
+    before_validate = before_test = before_predict = before_curve = _say_if_untrained
+
     def validate(self, **kwargs: Any) -> None:
         """Run the command `validate`; our own table stands in for Lightning's."""
         self.trainer.validate(verbose=False, **kwargs)
@@ -182,10 +203,17 @@ def _cause(err: BaseException) -> BaseException:
 
 def _check_exists(ckpt_path: str | None) -> None:
     """Complain about a missing checkpoint before anything is built; names like 'last' are none."""
-    if ckpt_path is None or "://" in ckpt_path or Path(ckpt_path).exists():
+    if ckpt_path is None or "://" in ckpt_path:
         return
-    if ckpt_path not in ("best", "last", "hpc", "registry"):
-        raise CheckpointError(no_checkpoint(Path(ckpt_path)))
+    path = Path(ckpt_path)
+    if not path.exists():
+        if ckpt_path not in ("best", "last", "hpc", "registry"):
+            raise CheckpointError(no_checkpoint(path))
+    elif path.is_file() and not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"`ckpt_path` {ckpt_path!r} is no checkpoint: torch's are zip archives. Name a file "
+            "from the `checkpoints` folder of a run directory."
+        )
 
 
 def _model_name(model: Any) -> str:

@@ -130,8 +130,8 @@ def _read(path: str) -> dict[str, Any]:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as err:
         raise ConfigError(f"Config {path!r} cannot be read as YAML: {err}") from err
-    if config is None:
-        return {}
+    if not config:
+        raise ConfigError(f"Config {path!r} is empty. Write settings in it, or leave it out.")
     if not isinstance(config, dict):
         raise ConfigError(
             f"Config {path!r} must hold settings as `key: value`, got {type(config).__name__}."

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import itertools
 import re
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable
 
@@ -77,7 +78,7 @@ def innermost(message: str) -> str | None:
         elif _NO_IMPORT.search(line):
             return f"{where} names the class {owner!r}, which cannot be imported: {text}."
         elif found := _ABSTRACT.search(line):
-            return f"{where} must name a class: {found[1]} is abstract. Give it a class_path."
+            return f"{where} must name a class: {found[1]} is abstract. {_to_define(found[1])}"
         elif _STRUCTURE.search(line) or key:
             continue
         elif (found := _EXPECTED.match(text)) and keys:
@@ -192,3 +193,12 @@ def _subclasses(base: str) -> list[str]:
         if not inspect.isabstract(kind) and not kind.__name__.startswith(("_", "Abstract")):
             names.add(kind.__name__)
     return sorted(names)
+
+
+def _to_define(path: str) -> str:
+    """Say what an abstract class asks for: a choice, or the methods that its author left out."""
+    module, _, name = path.rpartition(".")
+    missing = getattr(getattr(sys.modules.get(module), name, None), "__abstractmethods__", ())
+    if name.startswith("Abstract") or not missing:
+        return "Give it a class_path."
+    return f"Define in it: {', '.join(sorted(missing))}."

@@ -37,7 +37,13 @@ def make_run_directory(given: str | None, name: str, command: str) -> Path:
             f"`run_dir` {given!r} already holds a run. Name another folder, or leave `run_dir` out "
             "for a new one below runs/."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ConfigError(
+            f"`run_dir` {str(folder)!r} cannot be made: {err.strerror}. Name a folder that you may "
+            "write to."
+        ) from err
     os.environ[_VARIABLE] = str(folder)
     return folder
 

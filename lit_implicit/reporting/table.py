@@ -51,7 +51,10 @@ def print_report(
         if any(str(column.header).startswith("L_t") for column in table.columns):
             print(_SLOPE)  # noqa: T201
     if folder is not None:
-        print(f"Curves and figures: tensorboard --logdir {folder.parent}")  # noqa: T201
+        if (folder / "predictions").is_dir():
+            print(f"Predictions: {folder / 'predictions'}")  # noqa: T201
+        else:
+            print(f"Curves and figures: tensorboard --logdir {folder.parent}")  # noqa: T201
         print(folder)  # noqa: T201
 
 

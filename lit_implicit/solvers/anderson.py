@@ -86,7 +86,7 @@ class _AndersonStepper(AbstractStepper):
             last_z, last_residual, last_norm = self.previous
             restart = at.residual_norm > _RESTART_GROWTH * last_norm
             history = self._remember(at.z - last_z, at.residual - last_residual, restart)
-            gamma = self._weights(history, at.residual)
+            gamma = self._weights(history, at)
             plain = plain - self.layout.mix(gamma, history.second[: history.filled])
         self.previous = (at.z, at.residual, at.residual_norm)
         return plain
@@ -105,14 +105,18 @@ class _AndersonStepper(AbstractStepper):
             history.matrix[:, slot], history.matrix[:, :, slot] = row, row
         return history
 
-    def _weights(self, history: History, residual: Real) -> Tensor:
+    def _weights(self, history: History, at: Evaluation) -> Tensor:
         """Solve the small least-squares problem of each sample: `(filled, n)`, 0 where unused."""
-        filled = history.filled
+        filled, residual = history.filled, at.residual
         wide = widest_dtype(residual.device)
         gram = history.matrix[:, :filled, :filled].to(wide)
         rhs = self.layout.dot(history.first[:filled], residual).T.to(wide)
         squares = gram.diagonal(dim1=-2, dim2=-1)
-        usable = history.valid[:filled].T & (squares > 0) & squares.isfinite()
+        # At the rounding of G, differences are noise, and so would be their mixture and, unrolled,
+        # its gradient: what is left is a plain step.
+        floor = 10 * torch.finfo(residual.dtype).eps * at.g_norm.to(wide)
+        usable = history.valid[:filled].T & (squares > floor[:, None] ** 2) & squares.isfinite()
+        usable = usable & (at.residual_norm.to(wide) > floor)[:, None]
         scale = torch.where(usable, squares, 1.0).rsqrt()
         ridge = self.settings.ridge
         if ridge is None:

@@ -17,7 +17,8 @@ def violation(y: Tensor, batch: Any) -> Tensor:
     """
     n = batch.num_graphs
     rows, columns = batch.edge_index
-    activity = torch.zeros_like(batch.b).index_add(0, rows, batch.coefficients * y[columns])
+    products = batch.coefficients * y[columns]  # as wide as the wider of data and answer
+    activity = products.new_zeros(len(batch.b)).index_add(0, rows, products)
     excess = activity - batch.b
     excess = torch.where(batch.is_equality.bool(), excess.abs(), excess.clamp(min=0))
     outside = (batch.lower - y).clamp(min=0) + (y - batch.upper).clamp(min=0)

@@ -417,3 +417,19 @@ def test_gradients_under_autocast_are_close_to_those_without():
     full, _ = gradient(False)
     assert solution.converged.all()
     assert (low - full).norm() <= 0.05 * full.norm()  # bfloat16 has 8 bits
+
+
+@pytest.mark.parametrize("last", [None, 2])
+@pytest.mark.parametrize("max_iter", [30, 60])
+def test_unrolled_anderson_is_sound_long_after_it_converged(max_iter, last):
+    """In float32 its residual differences are then noise, and so would be their derivative."""
+
+    def gradient(solver, last):
+        operator = Tanh(matrix(8, 0.5).float())
+        y, _ = Equilibrium(operator, solver, Unrolled(last))(random(16, 8).float())
+        (y**2).mean().backward()
+        return operator.a.grad
+
+    expected = gradient(Picard(max_iter=max_iter), last)
+    found = gradient(Anderson(max_iter=max_iter), last)
+    assert (found - expected).norm() <= 1e-3 * expected.norm()

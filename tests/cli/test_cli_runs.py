@@ -336,3 +336,37 @@ def test_checkpoint_carries_the_config(run, run_directory):
     for name in ("best", "last"):
         checkpoint = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
         assert checkpoint[CONFIG_KEY] == (folder / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_untrained_weights_are_said(run, run_directory, capsys, command):
+    assert run("fit") == 0
+    checkpoint = run_directory() / "checkpoints" / "best.ckpt"
+    capsys.readouterr()
+    assert run(command) == 0
+    assert f"warning: `{command}` runs with untrained weights" in capsys.readouterr().err
+    assert run(command, f"--ckpt_path={checkpoint}") == 0
+    assert "untrained" not in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_checkpoint_is_one_line_and_leaves_nothing(run, workdir, capsys):
+    (workdir / "notes.ckpt").write_text("no weights")
+    assert run("test", "--ckpt_path=notes.ckpt") == 2
+    assert "'notes.ckpt' is no checkpoint" in capsys.readouterr().err
+    assert not (workdir / "runs").exists()
+
+
+def test_a_run_directory_that_cannot_be_made_is_one_line(run, workdir, capsys):
+    (workdir / "file").write_text("")
+    assert run("fit", "--run_dir=file/below") == 2
+    assert "`run_dir` 'file/below' cannot be made: Not a directory" in capsys.readouterr().err
+
+
+def test_an_empty_config_is_one_line(run, workdir, capsys):
+    (workdir / "empty.yaml").write_text("# nothing\n")
+    assert run("fit", "--config=empty.yaml") == 2
+    assert "Config 'empty.yaml' is empty" in capsys.readouterr().err
+
+
+def test_a_run_without_max_epochs_is_no_thousand_epochs(settings):
+    assert settings("--task=affine")["trainer"]["max_epochs"] == 50

@@ -361,3 +361,11 @@ def test_solves_in_inference_mode():
     with torch.inference_mode():
         z, _ = Equilibrium(problem.make(), Anderson(**EXACT))(problem.x)
     assert torch.allclose(z, problem.z_star, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_anderson_stays_at_the_fixed_point_when_there_is_nothing_left_to_gain(dtype):
+    a, x = matrix(6, 0.5).to(dtype), random(3, 6).to(dtype)
+    z, _ = solve(Affine(a), x, Anderson(rtol=0.0, max_iter=200))
+    expected = affine_solution(a, x)
+    assert (z - expected).norm() <= 20 * torch.finfo(dtype).eps * expected.norm()
