@@ -16,6 +16,7 @@ FLAGS = [
     "--task=affine", "--data.n_samples=12", "--model.objective.drawn=false",
     "--optimizer=SGD", "--optimizer.lr=0.05", "--trainer.accelerator=cpu", "--trainer.max_epochs=2",
     "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+    "--trainer.log_every_n_steps=1",
 ]  # fmt: skip
 
 
