@@ -29,7 +29,7 @@ class LipschitzCurveMonitor(AbstractCurveMonitor):
         ConfigError: If a number is out of range.
     """
 
-    curve_name = "lipschitz_curve"
+    file_name = "lipschitz_curve"
     followed = ("lipschitz_",)
 
     def __init__(
@@ -43,15 +43,18 @@ class LipschitzCurveMonitor(AbstractCurveMonitor):
         super().__init__(n_iter, every_n_epochs, max_batches, solver)
         self.double = double
 
-    def make_probe(self, module: ImplicitLightningModule, n_iter: int) -> Metric | None:
-        modes = module.objective.modes
-        return LipschitzCurveProbe(n_iter, modes, self.solver, self.double) if modes else None
+    def make_probe(self, module: ImplicitLightningModule) -> Metric | None:
+        modes, n_iter = module.objective.modes, self.length(module)
+        if not modes or n_iter == 0:
+            return None
+        return LipschitzCurveProbe(n_iter, modes, self.solver, self.double)
 
     def columns(self, curve: LipschitzCurve) -> dict[str, list[float]]:
         return curve.columns()
 
     def settings(self, curve: LipschitzCurve) -> dict[str, Any]:
         return {
+            **super().settings(curve),
             "estimate": "pairs, from below",
             "n_samples": curve.n_samples,
             "aggregates": curve.aggregates,

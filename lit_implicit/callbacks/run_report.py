@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_implicit.callbacks.monitor import AbstractMonitor
 from lit_implicit.reporting.report import count_parameters, environment, write_json
 
 
@@ -46,6 +47,7 @@ class RunReport(Callback):
             "n_parameters": 0,
             "seconds": {},
             "metrics": {},
+            "findings": {},
             "best_checkpoint": None,
         }
         self._best: float | None = None
@@ -94,6 +96,11 @@ class RunReport(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith(f"{stage}/")
         }
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        monitors = [c for c in callbacks if isinstance(c, AbstractMonitor)]
+        findings = [finding for monitor in monitors for finding in monitor.found.get(stage, ())]
+        if findings:
+            self.content["findings"][stage] = findings
         if stage == "val":
             self.content["val_epoch"] = trainer.current_epoch
 

@@ -28,17 +28,22 @@ class TestTimeCurveMonitor(AbstractCurveMonitor):
     """
 
     __test__ = False  # pytest: no test class
-    curve_name = "test_time_curve"
+    file_name = "test_time_curve"
     followed = ("error_mean", "relative_residual")
 
-    def make_probe(self, module: ImplicitLightningModule, n_iter: int) -> Metric:
-        return TestTimeCurveProbe(n_iter, module.test_solver.rtol, self.solver)
+    def make_probe(self, module: ImplicitLightningModule) -> Metric | None:
+        n_iter = self.length(module)
+        return TestTimeCurveProbe(n_iter, module.test_solver.rtol, self.solver) if n_iter else None
 
     def columns(self, curve: TestTimeCurve) -> dict[str, list[float]]:
         return curve.columns()
 
     def settings(self, curve: TestTimeCurve) -> dict[str, Any]:
-        return {"n_samples": curve.n_samples, "rtol": curve.rtol}
+        return {
+            **super().settings(curve),
+            "n_samples": curve.n_samples,
+            "rtol": curve.rtol,
+        }
 
     def draw(self, curve: TestTimeCurve, title: str, trained: int) -> "Figure":
         return draw_test_time_curve(curve, title, trained)

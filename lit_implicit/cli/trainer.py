@@ -5,6 +5,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule, Trainer
 
 from lit_implicit.callbacks.curve_monitor import AbstractCurveMonitor
+from lit_implicit.callbacks.monitor import AbstractMonitor
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import AbstractLightningModule, ImplicitLightningModule
 
@@ -24,15 +25,15 @@ class CurveTrainer(Trainer):
     ) -> dict[str, list[float]]:
         """Measure error and Lipschitz constant against the number of test-time iterations.
 
-        The curve monitors among the callbacks do it, on one evaluation of the split; they write
-        their CSV, JSON and PNG files into `figures/` of the run directory.
+        The monitors among the callbacks do it, on one evaluation of the split; they write their
+        CSV, JSON and PNG files into `figures/` of the run directory.
 
         Args:
             model: The model.
             datamodule: The data.
             ckpt_path: Checkpoint with the weights; None means the model as it is.
             stage: The split to measure on.
-            n_iter: Number of iterations; None leaves the monitors' own.
+            n_iter: Number of iterations of the curves; None leaves the monitors' own.
             max_batches: Most batches to measure; None leaves the monitors' own.
             weights_only: Whether the checkpoint is read without unpickling objects.
 
@@ -48,26 +49,28 @@ class CurveTrainer(Trainer):
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}` of `curve` must be at least 1, got {value}.")
             for monitor in monitors if value is not None else ():
-                setattr(monitor, name, value)
+                if name == "max_batches" or isinstance(monitor, AbstractCurveMonitor):
+                    setattr(monitor, name, value)
         evaluate: Any = self.test if stage == "test" else self.validate
         evaluate(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=weights_only,
                  verbose=False)  # fmt: skip
         columns: dict[str, list[float]] = {}
         for monitor in monitors:
-            columns |= monitor.results.get(stage, {})
+            if isinstance(monitor, AbstractCurveMonitor):
+                columns |= monitor.results.get(stage, {})
         return columns
 
-    def _monitors(self, model: AbstractLightningModule) -> list[AbstractCurveMonitor]:
+    def _monitors(self, model: AbstractLightningModule) -> list[AbstractMonitor]:
         if not isinstance(model, ImplicitLightningModule):
             raise ConfigError(
                 f"`curve` needs an `ImplicitLightningModule`, got {type(model).__name__}: an "
                 "explicit model does not iterate, so it has no curve. Use `test`."
             )
         callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
-        monitors = [c for c in callbacks if isinstance(c, AbstractCurveMonitor)]
+        monitors = [c for c in callbacks if isinstance(c, AbstractMonitor)]
         if not monitors:
             raise ConfigError(
-                "`curve` has nothing to measure: `test_time_curve` and `lipschitz_curve` are null. "
-                "Leave one of them on."
+                "`curve` has nothing to measure: all monitors are null. Leave one of them on, as "
+                "`test_time_curve`."
             )
         return monitors

@@ -50,12 +50,21 @@ def print_report(
         Console(highlight=False).print(table)
         if any(str(column.header).startswith("L_t") for column in table.columns):
             print(_SLOPE)  # noqa: T201
+    for finding in _findings(content):
+        print(finding)  # noqa: T201
     if folder is not None:
         if (folder / "predictions").is_dir():
             print(f"Predictions: {folder / 'predictions'}")  # noqa: T201
         else:
             print(f"Curves and figures: tensorboard --logdir {folder.parent}")  # noqa: T201
         print(folder)  # noqa: T201
+
+
+def _findings(content: Mapping[str, Any]) -> list[str]:
+    """Return what the monitors found in the last stage that they measured."""
+    findings = content.get("findings") or {}
+    stage = next((stage for stage in reversed(_STAGES) if findings.get(stage)), None)
+    return findings[stage] if stage else []
 
 
 def _metric_table(content: Mapping[str, Any]) -> "Table | None":
