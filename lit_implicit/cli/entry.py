@@ -17,8 +17,9 @@ Train, measure and explain implicit models: networks whose output is a fixed poi
 commands:
 {commands}
   tasks      List the installed tasks; `--check` also imports all that they name.
+  report     Compare runs: `lit-implicit report RUN_DIR... [--output FOLDER]`.
 
-options of all commands but `tasks`:
+options of all commands but `tasks` and `report`:
   --config FILE     Settings in YAML; given several times, later files win.
   --task NAME       Take data, objective and operator from an installed task.
   --ckpt_path FILE  Weights to start from; they never change a setting.
@@ -70,6 +71,10 @@ def _run(argv: list[str]) -> int:
         from lit_implicit.cli.listing import list_tasks
 
         return list_tasks(argv[1:])
+    if argv[0] == "report":
+        from lit_implicit.cli.comparing import compare_runs
+
+        return compare_runs(argv[1:])
     # First, because what can be wrong here is told in a moment; torch takes seconds to import.
     request = first_pass(argv)
     # OpenMP's threads otherwise spin while they wait: on a machine shared with others, small models

@@ -73,7 +73,7 @@ def _split(argv: list[str]) -> tuple[list[str], str, list[str]]:
         index += 1 if "=" in argv[index] else 2
     command = argv[index] if index < len(argv) else ""
     if command not in COMMANDS:
-        known = [*COMMANDS, "tasks"]
+        known = [*COMMANDS, "tasks", "report"]
         close = difflib.get_close_matches(command, known, n=1)
         raise ConfigError(
             f"{command!r} is no command. Known: {', '.join(known)}. "

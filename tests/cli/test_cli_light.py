@@ -13,11 +13,11 @@ import sys
 from lit_implicit.cli import main
 codes = [main(args) for args in (
     ["--help"], ["--version"], ["tasks"], [],
-    ["fit", "--task", "nope"], ["fti"], ["fit", "-c", "x"],
+    ["fit", "--task", "nope"], ["fti"], ["fit", "-c", "x"], ["report", "x"],
 )]
 heavy = {"torch", "lightning", "jsonargparse", "matplotlib", "rich", "numpy"} & set(sys.modules)
 assert not heavy, heavy
-assert codes == [0, 0, 0, 0, 2, 2, 2], codes
+assert codes == [0, 0, 0, 0, 2, 2, 2, 2], codes
 """
 
 
