@@ -235,6 +235,7 @@ def gradient(
     return found, operator.n_tracked, CountedProducts.n_calls
 
 
+@cache
 def exact_gradient(mu: float) -> Tensor:
     """Return the gradient by a backward solve to rounding."""
     tight = Anderson(10, rtol=1e-13, max_iter=500)
