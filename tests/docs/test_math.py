@@ -287,3 +287,16 @@ def test_slopes_on_shells_tell_the_naive_operator_from_the_construction(name, ex
 
     assert fitted(ScalarNaive(name)) == pytest.approx(exponent, abs=1e-6)
     assert fitted(ScalarConstruction(name)) > -0.1
+
+
+@each_target
+def test_slope_in_x_grows_linearly_with_the_state(name):
+    x = grid(name, 50).requires_grad_()
+    operator = ScalarConstruction(name)
+
+    def slope(size):
+        g = operator(torch.full_like(x, size), operator.encode(x))
+        return torch.autograd.grad(g.sum(), x)[0]
+
+    growth = [(slope(10.0**k) - slope(0.0)).abs().max().log10().item() for k in range(6)]
+    assert all(b - a == pytest.approx(1, abs=1e-9) for a, b in pairwise(growth))
