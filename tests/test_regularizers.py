@@ -320,15 +320,15 @@ def test_training_with_it_makes_the_operator_more_contractive():
 
     def trained(*regularizers):
         module = module_with(*regularizers)
-        optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
-        for _ in range(80):
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+        for _ in range(40):
             optimizer.zero_grad()
             step(module, x)
             optimizer.step()
         return module.operator.weight.detach().square().sum() / 3
 
     plain, penalised = trained(), trained(JacobianNorm(5.0))
-    assert plain == pytest.approx(0.25, abs=0.02)  # the data are those of W = I / 2
+    assert plain == pytest.approx(0.25, abs=0.03)  # the data are those of W = I / 2
     assert penalised < 0.6 * plain
 
 
