@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_implicit.adjoints import AbstractAdjoint, Implicit, JacobianFree, Unrolled
-    from lit_implicit.callbacks import IterationBudget
+    from lit_implicit.callbacks import AdjointSchedule, IterationBudget
     from lit_implicit.equilibrium import Equilibrium
     from lit_implicit.layout import AbstractLayout, Dense, Ragged
     from lit_implicit.loading import load
     from lit_implicit.module import ExplicitLightningModule, ImplicitLightningModule
     from lit_implicit.objective import AbstractObjective, Mode, Perturbed
     from lit_implicit.operator import AbstractOperator, FixedPointMap
+    from lit_implicit.regularizers import AbstractRegularizer, JacobianNorm, jacobian_norm
     from lit_implicit.solvers import (
         GMRES,
         AbstractLinearSolver,
@@ -33,13 +34,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "adjoints": ("AbstractAdjoint", "Implicit", "JacobianFree", "Unrolled"),
-    "callbacks": ("IterationBudget",),
+    "callbacks": ("AdjointSchedule", "IterationBudget"),
     "equilibrium": ("Equilibrium",),
     "layout": ("AbstractLayout", "Dense", "Ragged"),
     "loading": ("load",),
     "module": ("ExplicitLightningModule", "ImplicitLightningModule"),
     "objective": ("AbstractObjective", "Mode", "Perturbed"),
     "operator": ("AbstractOperator", "FixedPointMap"),
+    "regularizers": ("AbstractRegularizer", "JacobianNorm", "jacobian_norm"),
     "solvers": (
         "AbstractLinearSolver",
         "AbstractSolver",
@@ -62,7 +64,9 @@ __all__ = [
     "AbstractLinearSolver",
     "AbstractObjective",
     "AbstractOperator",
+    "AbstractRegularizer",
     "AbstractSolver",
+    "AdjointSchedule",
     "Anderson",
     "Broyden",
     "Dense",
@@ -73,6 +77,7 @@ __all__ = [
     "ImplicitLightningModule",
     "IterationBudget",
     "JacobianFree",
+    "JacobianNorm",
     "Mode",
     "Neumann",
     "Perturbed",
@@ -82,6 +87,7 @@ __all__ = [
     "Status",
     "TaskSpec",
     "Unrolled",
+    "jacobian_norm",
     "load",
 ]
 

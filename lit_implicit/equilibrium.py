@@ -84,7 +84,9 @@ class Equilibrium(nn.Module):
 
         Args:
             x: The input, in the form that the operator's `encode` takes.
-            z0: Initial iterate; None means the operator's `init_state`.
+            z0: Initial iterate; None means the operator's `init_state`. A state near the fixed
+                point (of the last time step or epoch, of a coarser grid) saves iterations: a warm
+                start. Detach it, else `Unrolled` differentiates it too.
 
         Returns:
             The answer `decode(z, c)` and the solution, whose `z` carries the gradient.
@@ -93,13 +95,27 @@ class Equilibrium(nn.Module):
             OperatorError: If G changes the shape or dtype of its state, works in place, or holds
                 BatchNorm or Dropout in training mode.
         """
+        g, solution = self.solve(x, z0)
+        return self.operator.decode(solution.z, g.c), solution
+
+    def solve(self, x: Any, z0: Tensor | None = None) -> tuple[FixedPointMap, Solution]:
+        """Solve for the fixed point, and return the map too, for what is measured there.
+
+        Args:
+            x: The input, in the form that the operator's `encode` takes.
+            z0: Initial iterate, as in `forward`.
+
+        Returns:
+            The map z -> G(z, x), whose `c` is the encoded input, and the solution.
+
+        Raises:
+            OperatorError: As `forward` does.
+        """
         g, z0 = self.bind(x, z0)
         with refuse_stateful(self.operator):
             if torch.is_grad_enabled():
-                solution = self.adjoint.solve(g, z0, self.solver)
-            else:
-                solution = self.solver.solve(g, z0)
-        return self.operator.decode(solution.z, g.c), solution
+                return g, self.adjoint.solve(g, z0, self.solver)
+            return g, self.solver.solve(g, z0)
 
     def extra_repr(self) -> str:
         return f"solver={self.solver}, adjoint={self.adjoint}"

@@ -1,7 +1,7 @@
 """The Lightning modules: one for any implicit model, one for the explicit baselines."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -15,9 +15,11 @@ from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.errors import CheckpointError, ConfigError, ObjectiveError
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.operator import AbstractOperator
+from lit_implicit.regularizers import AbstractRegularizer
 from lit_implicit.solvers import AbstractSolver, Anderson, Solution
 
 Stage: TypeAlias = Literal["train", "val", "test"]
+Penalties: TypeAlias = Sequence[tuple[AbstractRegularizer, Tensor]]
 
 
 class AbstractLightningModule(LightningModule, ABC):
@@ -35,7 +37,7 @@ class AbstractLightningModule(LightningModule, ABC):
         super().__init__()
         self.objective = objective
         # Metrics are made once: their sums live on the device and are reduced over the ranks.
-        self._means: Mapping[str, MeanMetric] = nn.ModuleDict(  # type: ignore[assignment]
+        self._means: MutableMapping[str, MeanMetric] = nn.ModuleDict(  # type: ignore[assignment]
             {
                 # A sample without a finite error must show, not vanish from the mean.
                 name: MeanMetric(nan_strategy="disable")
@@ -53,9 +55,13 @@ class AbstractLightningModule(LightningModule, ABC):
     def answer(self, batch: Any, *, training: bool) -> tuple[Any, Solution | None]:
         """Return the answer to a batch and, for an implicit model, how it was found."""
 
+    def training_answer(self, batch: Any) -> tuple[Any, Solution | None, Penalties]:
+        """Return what `answer` does and the penalties of the samples, unless one has failed."""
+        return *self.answer(batch, training=True), ()
+
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Return the mean loss over the samples whose solve did not fail, and their solution."""
-        y, solution = self.answer(batch, training=True)
+        y, solution, penalties = self.training_answer(batch)
         n_samples = self.objective.n_samples(batch)
         n_failed = 0
         if solution is not None and (failed := solution.failed).any():
@@ -64,18 +70,27 @@ class AbstractLightningModule(LightningModule, ABC):
                 # Once more, without them: a NaN that entered `encode` or `decode` reaches their
                 # weights even where the loss leaves it out, as zero times NaN.
                 batch = self.objective.select(batch, ~failed)
-                y, solution = self.answer(batch, training=True)
-        loss = self._nothing() if n_failed == n_samples else self._mean_loss(y, batch)
+                y, solution, penalties = self.training_answer(batch)
+        all_failed = n_failed == n_samples
+        loss = self._nothing() if all_failed else self._mean_loss(y, batch, penalties)
         self.log("train/n_failed", float(n_failed), on_epoch=True, on_step=False,
                  reduce_fx="sum", batch_size=n_samples, sync_dist=True)  # fmt: skip
-        self.log("train/loss", self._means["train_loss"], on_epoch=True, on_step=False,
-                 prog_bar=True, batch_size=n_samples)  # fmt: skip
+        # Each rank logs the same names, whatever its samples did: else the others would wait.
+        for key, mean in self._means.items():
+            stage, _, name = key.partition("_")
+            if stage == "train":
+                self.log(f"train/{name}", mean, on_epoch=True, on_step=False,
+                         prog_bar=name == "loss", batch_size=n_samples)  # fmt: skip
         return {"loss": loss, "solution": solution}
 
-    def _mean_loss(self, y: Any, batch: Any) -> Tensor:
+    def _mean_loss(self, y: Any, batch: Any, penalties: Penalties) -> Tensor:
         losses = self._per_sample("loss", self.objective.loss(y, batch), batch)
         self._means["train_loss"].update(losses.detach())
-        return losses.mean()
+        loss = losses.mean()
+        for regularizer, values in penalties:
+            self._means[f"train_{regularizer.name}"].update(values.detach())
+            loss = loss + regularizer.weight * values.mean()
+        return loss
 
     def _per_sample(self, name: str, values: Tensor, batch: Any) -> Tensor:
         """Check what the objective returned: a mean over the batch would hide failed samples."""
@@ -155,10 +170,13 @@ class ImplicitLightningModule(AbstractLightningModule):
         test_solver: Solver in validation, test and prediction; None means `solver`.
         test_max_iter: Most iterations there; None leaves the solver's.
         test_rtol: Relative tolerance there; None leaves the solver's.
+        regularizers: Penalties that training adds to the loss, such as `JacobianNorm`. `train/loss`
+            stays the objective's own; the penalties are logged beside it as `train/<name>`.
         init_weights: A checkpoint whose weights the model starts from.
 
     Raises:
         CheckpointError: If `init_weights` cannot be read or does not fit the model.
+        ConfigError: If two regularizers have the same name.
     """
 
     def __init__(
@@ -170,6 +188,7 @@ class ImplicitLightningModule(AbstractLightningModule):
         test_solver: AbstractSolver | None = None,
         test_max_iter: int | None = None,
         test_rtol: float | None = None,
+        regularizers: Sequence[AbstractRegularizer] = (),
         init_weights: str | None = None,
     ) -> None:
         super().__init__(objective)
@@ -182,15 +201,28 @@ class ImplicitLightningModule(AbstractLightningModule):
         )
         self.train_max_iter: int | None = None
         """Budget of the next training step, where it is not the solver's (`IterationBudget`)."""
+        self.train_adjoint: AbstractAdjoint | None = None
+        """Adjoint of the next training step, where it is not `adjoint` (`AdjointSchedule`)."""
+        self.train_solver: AbstractSolver | None = None
+        """Solver of the next training step, where it is not `solver` (`AdjointSchedule`); its
+        budget is its own, whatever `train_max_iter` says."""
+        self.regularizers = tuple(regularizers)
+        for regularizer in self.regularizers:
+            if f"train_{regularizer.name}" in self._means:
+                raise ConfigError(
+                    f"`model.regularizers` cannot log two values as `train/{regularizer.name}`. "
+                    "Leave one of them out, or derive a class with another name."
+                )
+            self._means[f"train_{regularizer.name}"] = MeanMetric(nan_strategy="disable")
         self._start_from(init_weights)
 
     @property
     def train_equilibrium(self) -> Equilibrium:
-        """The layer as it is trained."""
-        solver = self.solver
-        if self.train_max_iter is not None:
+        """The layer as it is trained, at the next step."""
+        solver = self.train_solver or self.solver
+        if self.train_solver is None and self.train_max_iter is not None:
             solver = _changed(solver, {"max_iter": self.train_max_iter})
-        return Equilibrium(self.operator, solver, self.adjoint)
+        return Equilibrium(self.operator, solver, self.train_adjoint or self.adjoint)
 
     @property
     def test_equilibrium(self) -> Equilibrium:
@@ -202,6 +234,15 @@ class ImplicitLightningModule(AbstractLightningModule):
         equilibrium = self.train_equilibrium if training else self.test_equilibrium
         answer: tuple[Any, Solution] = equilibrium(self.objective.inputs(batch))
         return answer
+
+    def training_answer(self, batch: Any) -> tuple[Any, Solution, Penalties]:
+        """Answer a batch, and let the regularizers look at the map that was solved."""
+        g, solution = self.train_equilibrium.solve(self.objective.inputs(batch))
+        y = self.operator.decode(solution.z, g.c)
+        if not self.regularizers or solution.failed.any():
+            return y, solution, ()  # a failed sample is left out, and the others answered again
+        step = self.global_step
+        return y, solution, [(r, r.penalty(g, solution, step)) for r in self.regularizers]
 
     def forward(self, x: Any) -> Any:
         """Return the answer to an input, by the test solver."""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lit_implicit.callbacks.implicit_only import implicit_only
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import ImplicitLightningModule
 
@@ -15,7 +16,8 @@ class IterationBudget(Callback):
 
     Models trained at one depth are often good at that depth only; a budget that varies asks for an
     answer that stays good. Every draw is a function of `(seed, global step)`: equal on all ranks
-    and after a resume. An adjoint that takes the forward's settings has the same budget.
+    and after a resume. An adjoint that takes the forward's settings has the same budget; a
+    `warmup_solver` of `AdjointSchedule` keeps its own.
 
     Args:
         distribution: `fixed` (always `max_iter`), `uniform` (on min_iter..max_iter) or
@@ -71,13 +73,9 @@ class IterationBudget(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the solver's budget where none was given; refuse models that have none."""
-        if not isinstance(pl_module, ImplicitLightningModule):
-            raise ConfigError(
-                "`IterationBudget` needs an `ImplicitLightningModule`, "
-                f"got {type(pl_module).__name__}: an explicit model does not iterate. Remove it."
-            )
+        solver = implicit_only(self, pl_module).solver
         if self.max_iter is None:
-            self.max_iter = pl_module.solver.max_iter
+            self.max_iter = solver.max_iter
             _check_bounds(self.min_iter, self.max_iter)
 
     def on_train_batch_start(
@@ -86,6 +84,21 @@ class IterationBudget(Callback):
         """Set the budget of this step."""
         assert isinstance(pl_module, ImplicitLightningModule)
         pl_module.train_max_iter = self.draw(trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the solver its own budget back: a later `fit` may draw none."""
+        _reset(pl_module)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Do the same where training was cut short."""
+        _reset(pl_module)
+
+
+def _reset(module: LightningModule) -> None:
+    if isinstance(module, ImplicitLightningModule):
+        module.train_max_iter = None
 
 
 def _check_bounds(min_iter: int, max_iter: int | None) -> None:
