@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+
 from problem import Map, affine, affine_solution, error, matrix, random, tanh
 
 CASES: dict[str, Callable[[Any], str]] = {}

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+
 from cases import CASES
 from problem import NotOffered
 

@@ -59,12 +59,12 @@ def random(*shape: int, seed: int = 1) -> Tensor:
 
 
 def affine(a: Tensor, x: Tensor) -> Map:
-    """Return G(z, x) = A z + x."""
+    """Return the map A z + x."""
     return Map(lambda z, x: z @ a.T + x, x, (a,) if a.requires_grad else ())
 
 
 def tanh(a: Tensor, x: Tensor) -> Map:
-    """Return G(z, x) = tanh(A z + x)."""
+    """Return the map of entries tanh(A z + x)."""
     return Map(lambda z, x: (z @ a.T + x).tanh(), x, (a,))
 
 

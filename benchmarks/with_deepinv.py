@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from deepinv.optim import BaseOptim, OptimIterator
 from deepinv.optim.optimizers import AndersonAccelerationConfig, DEQConfig
+
 from problem import Answer, Map, NotOffered
 
 NAME, VERSION = "deepinv", version("deepinv")
@@ -18,7 +19,7 @@ class Iterator(OptimIterator):
         super().__init__()
         self.g, self.part = g, g.module
 
-    def forward(self, X: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: N803
+    def forward(self, X: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {"est": (self.g(X["est"][0]),), "cost": None}
 
 

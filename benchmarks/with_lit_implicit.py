@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from problem import Answer, Map
 from torch import Tensor
 
 import lit_implicit as li
+from problem import Answer, Map
 
 NAME, VERSION = "lit-implicit", li.__version__
 SOLVERS = {"picard": li.Picard, "anderson": li.Anderson, "broyden": li.Broyden}

@@ -4,16 +4,18 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from problem import Answer, Map
 from silva_networks.solvers import SolverConfig, solve_equilibrium
+
+from problem import Answer, Map
 
 NAME, VERSION = "silva-networks", version("silva-networks")
 
 
 def _config(method: str, rtol: float, max_iter: int, **more: Any) -> Any:
+    # Only Anderson knows of samples; the others refuse or ignore the setting.
     return SolverConfig(
         solver=method, max_iter=max_iter, tol=rtol, stop_mode="relative", return_best=True,
-        anderson_batch_dims=1, backward_mode="implicit", backward_stop_mode="relative", **more,
+        anderson_batch_dims=int(method == "anderson"), backward_mode="implicit", backward_stop_mode="relative", **more,
     )  # fmt: skip
 
 

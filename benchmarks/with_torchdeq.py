@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torchdeq
+
 from problem import Answer, Map
 
 NAME, VERSION = "torchdeq", version("torchdeq")
