@@ -7,15 +7,10 @@ import torch
 from torch import Tensor
 
 from lit_implicit.adjoints.base import AbstractAdjoint, differentiate_sound
-from lit_implicit.layout import AbstractLayout, Mask, Real
+from lit_implicit.adjoints.inverse import ApplyInverse, Inverse
+from lit_implicit.layout import Mask, Real
 from lit_implicit.operator import AbstractMap
-from lit_implicit.solvers import (
-    AbstractLinearSolver,
-    AbstractSolver,
-    AdjointRecord,
-    Solution,
-    Status,
-)
+from lit_implicit.solvers import AbstractLinearSolver, AbstractSolver, Solution
 
 
 @dataclass(frozen=True)
@@ -26,19 +21,39 @@ class Implicit(AbstractAdjoint):
     the vector-Jacobian products of the solve and then, with u as incoming gradient, the gradients
     of all that G touches. Memory does not grow with the iterations. The answer itself is the
     solver's, to the bit. A sample whose adjoint system diverges gets no gradient; its status stands
-    in `solution.adjoint`. Differentiating twice is refused.
+    in `solution.adjoint`.
+
+    With J = dG/dz and M = (I - J)^-1 at z*, both constant, the Newton step
+    z1 = z* + M (G(z*, x) - z*) has the derivative of the fixed point, and a second one from z1 has
+    its second derivative too, as the first derivative of the residual at z1 is zero. So `order=2`
+    costs one tracked evaluation and one backward solve more, and the backward pass of the backward
+    pass solves with M itself. The second solve also refines the first gradient.
 
     Args:
         solver: Solver of the adjoint system, whose incoming gradient v is scaled to norm 1 for each
-            sample: a linear one (`GMRES`, or `Neumann` for a truncated series), or a fixed-point
-            solver, started from v. None means the forward's method, rtol and max_iter (its atol is
-            in units of the state and says nothing about gradients).
+            sample: a linear one (`GMRES`, or `Neumann` for a truncated series, of twice the terms
+            where `order` is 2), or a fixed-point solver, started from v. None means the forward's
+            method, rtol and max_iter (its atol is in units of the state and says nothing about
+            gradients).
+        order: How often the answer can be differentiated, 1 or 2; more is refused in the backward
+            pass by a RuntimeError.
+
+    Raises:
+        ValueError: If `order` is neither 1 nor 2.
 
     References:
         Bai, Kolter and Koltun (2019), arXiv:1909.01377, Theorem 1.
     """
 
     solver: AbstractSolver | AbstractLinearSolver | None = None
+    order: int = 1
+
+    def __post_init__(self) -> None:
+        if self.order not in (1, 2):
+            raise ValueError(
+                f"`Implicit.order` must be 1 or 2, got {self.order}. Use `Unrolled` for higher "
+                "derivatives."
+            )
 
     def solve(self, g: AbstractMap, z0: Real, solver: AbstractSolver) -> Solution:
         solution = solver.solve(g, z0)
@@ -49,94 +64,40 @@ class Implicit(AbstractAdjoint):
             gz = g(z_star)
             if not _depends_on_another_leaf(gz, z_star):
                 return z_star.detach()  # a frozen operator: there is nothing to differentiate
-            backward = _Backward(g.layout, backward_solver, keep, solution.adjoint)
-            attached: Real = _Attach.apply(gz, z_star, backward)
-            return attached
+            inverse = Inverse(g.layout, backward_solver, self.order, keep, solution.adjoint)
+            z: Real = _NewtonStep.apply(z_star.detach(), gz, gz, z_star, inverse)
+            if self.order == 2:
+                z = _NewtonStep.apply(z, g(z), gz, z_star, inverse)
+            return z
 
         return differentiate_sound(g, solution, differentiate)
 
 
-@dataclass(eq=False)
-class _Backward:
-    """What the backward pass needs beside tensors that autograd keeps."""
+class _NewtonStep(torch.autograd.Function):
+    """Pass the value of z on, with the derivative of z + M (G(z) - z) for a constant M.
 
-    layout: AbstractLayout
-    solver: AbstractSolver | AbstractLinearSolver
-    keep: Mask
-    record: AdjointRecord
-
-    def solve(self, gz: Tensor, z_star: Tensor, v: Tensor) -> Tensor:
-        """Return u = J^T u + v, zero for samples whose system could not be solved."""
-        # The system is linear: at norm 1, neither rounding nor tolerances depend on the loss.
-        norm = self.layout.norm(v)
-        scale = torch.where((norm > 0) & norm.isfinite(), norm, 1.0)
-        unit = v / self.layout.spread(scale, v).to(v.dtype)
-        if isinstance(self.solver, AbstractLinearSolver):
-            transpose = _Transpose(gz, z_star)
-            solution = self.solver.solve(lambda u: u - transpose(u), unit, self.layout)
-        else:
-            solution = self.solver.solve(_AdjointMap(gz, z_star, unit, self.layout), unit)
-        self._report(solution)
-        u = solution.z * self.layout.spread(scale, v).to(v.dtype)
-        return self.layout.where(solution.failed, torch.zeros_like(u), u)
-
-    def _report(self, solution: Solution) -> None:
-        """Fill in the record, sample by sample of the whole batch."""
-        keep, record = self.keep, self.record
-        n_iter = solution.n_iter.new_zeros(len(keep))
-        ratio = solution.relative_residual.new_full((len(keep),), torch.nan)
-        status = solution.status.new_full((len(keep),), Status.NONFINITE)
-        record.n_iter = n_iter.index_put((keep,), solution.n_iter)
-        record.relative_residual = ratio.index_put((keep,), solution.relative_residual)
-        record.status = status.index_put((keep,), solution.status)
-
-
-class _Transpose:
-    """The product u -> J^T u with the Jacobian J = dG/dz of a graph."""
-
-    def __init__(self, gz: Real, z_star: Real) -> None:
-        self.gz, self.z_star = gz, z_star
-
-    def __call__(self, u: Real) -> Real:
-        with torch.enable_grad():
-            (product,) = torch.autograd.grad(
-                self.gz, self.z_star, u, retain_graph=True, materialize_grads=True
-            )
-        return product
-
-
-class _AdjointMap(AbstractMap):
-    """The affine map u -> J^T u + v, whose fixed point the backward pass needs."""
-
-    can_select = False  # one graph serves the whole batch
-
-    def __init__(self, gz: Real, z_star: Real, v: Real, layout: AbstractLayout) -> None:
-        self.transpose, self.v, self.layout = _Transpose(gz, z_star), v, layout
-
-    def __call__(self, u: Real) -> Real:
-        return self.transpose(u) + self.v
-
-    def select(self, keep: Mask) -> AbstractMap:
-        raise TypeError("The adjoint map shares one graph over its batch and cannot be narrowed.")
-
-
-class _Attach(torch.autograd.Function):
-    """Pass the value of z_star on; turn the incoming gradient v into u for the graph of G."""
+    The residual G(z) - z at the fixed point is nothing but the solver's tolerance: it is left out.
+    """
 
     @staticmethod
-    def forward(ctx: Any, gz: Tensor, z_star: Tensor, backward: _Backward) -> Tensor:
-        ctx.save_for_backward(gz, z_star)
-        ctx.solve = backward.solve
-        return z_star.detach().clone()
+    def forward(
+        ctx: Any, z: Tensor, gz: Tensor, at_star: Tensor, z_star: Tensor, inverse: Inverse
+    ) -> Tensor:
+        ctx.save_for_backward(at_star, z_star)
+        ctx.inverse = inverse
+        return z.detach().clone()
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and ctx.inverse.order == 1:
             raise RuntimeError(
                 "`Implicit` does not differentiate twice: its backward pass was asked to build a "
-                "graph (`create_graph=True`). Use the adjoint `Unrolled` for second derivatives."
+                "graph (`create_graph=True`). Use `Implicit(order=2)` for second derivatives, or "
+                "`Unrolled`."
             )
-        return ctx.solve(*ctx.saved_tensors, *grad_outputs), None, None
+        (v,) = grad_outputs
+        u = ApplyInverse.apply(v, *ctx.saved_tensors, ctx.inverse, True)
+        return v - u if ctx.needs_input_grad[0] else None, u, None, None, None
 
 
 def _depends_on_another_leaf(gz: Tensor, z_star: Tensor) -> bool:

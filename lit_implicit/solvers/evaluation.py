@@ -1,15 +1,17 @@
 """One evaluation of the map: what stopping, stepping and divergence tests all look at."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 from lit_implicit.layout import AbstractLayout, Mask, PerSample, Real
 from lit_implicit.solvers.solution import relative_residual
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Evaluation:
     """An iterate and its image; what follows from them is computed once, when first asked for.
+
+    `functools.cached_property` would do, were it not for its lock in Python 3.11, which
+    `torch.compile` cannot trace.
 
     Args:
         layout: How the samples lie in a state.
@@ -20,23 +22,32 @@ class Evaluation:
     layout: AbstractLayout
     z: Real
     gz: Real
+    _residual: Real | None = field(default=None, init=False, repr=False)
+    _residual_norm: PerSample | None = field(default=None, init=False, repr=False)
+    _g_norm: PerSample | None = field(default=None, init=False, repr=False)
 
-    @cached_property
+    @property
     def residual(self) -> Real:
         """G(z) - z, with a gradient if the first to ask records one."""
-        return self.gz - self.z
+        if self._residual is None:
+            self._residual = self.gz - self.z
+        return self._residual
 
-    @cached_property
+    @property
     def residual_norm(self) -> PerSample:
         """2-norm of the residual of each sample, shape `(n,)`, without a gradient."""
-        return self.layout.norm(self.residual.detach())
+        if self._residual_norm is None:
+            self._residual_norm = self.layout.norm(self.residual.detach())
+        return self._residual_norm
 
-    @cached_property
+    @property
     def g_norm(self) -> PerSample:
         """2-norm of G(z) of each sample, shape `(n,)`, without a gradient."""
-        return self.layout.norm(self.gz.detach())
+        if self._g_norm is None:
+            self._g_norm = self.layout.norm(self.gz.detach())
+        return self._g_norm
 
-    @cached_property
+    @property
     def relative_residual(self) -> PerSample:
         """|G(z) - z| / |G(z)| of each sample, shape `(n,)`, dimensionless."""
         return relative_residual(self.residual_norm, self.g_norm)

@@ -23,14 +23,16 @@ class Status(IntEnum):
 
 @dataclass(eq=False)
 class AdjointRecord:
-    """How the backward solve went; all None until `backward` has run through it.
+    """How the backward solves went, all together; None until `backward` has run through one.
 
-    A sample that failed in the forward solve has none: 0 iterations, residual NaN, NONFINITE.
+    There is one for each differentiation of a graph, and more for second derivatives. A sample that
+    failed in the forward solve has none: 0 iterations, residual NaN, NONFINITE.
 
     Args:
-        n_iter: Iterations of each sample, shape `(n,)`.
-        relative_residual: Last relative residual of each sample, shape `(n,)`, dimensionless.
-        status: `Status` of each sample, shape `(n,)`.
+        n_iter: Iterations of each sample in all solves, shape `(n,)`.
+        relative_residual: Largest last relative residual of each sample, shape `(n,)`,
+            dimensionless.
+        status: The worst `Status` of each sample, shape `(n,)`.
     """
 
     n_iter: Tensor | None = None

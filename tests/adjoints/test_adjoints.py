@@ -196,20 +196,9 @@ def test_unrolled_differentiates_anderson():
     assert_close(unrolled, exact, rtol=1e-8)
 
 
-def test_second_derivatives_are_right_or_refused():
-    a, x = matrix(3, 0.5), random(1, 3).requires_grad_()
-    solver = Picard(rtol=1e-14, max_iter=100)
-    assert torch.autograd.gradgradcheck(
-        lambda x: Equilibrium(Tanh(a.clone()), solver, Unrolled())(x)[0], (x,)
-    )
-    y, _ = Equilibrium(Tanh(a.clone()), solver, Implicit())(x)
-    # A linear loss: its incoming gradient is constant, where a lazy refusal would be silent.
-    with pytest.raises(RuntimeError, match="Use the adjoint `Unrolled`"):
-        torch.autograd.grad(y.sum(), x, create_graph=True)
-
-
 @pytest.mark.parametrize(
-    ("adjoint", "tracked"), [(Implicit(), 1), (JacobianFree(2), 2), (Unrolled(3), 3)]
+    ("adjoint", "tracked"),
+    [(Implicit(), 1), (Implicit(order=2), 2), (JacobianFree(2), 2), (Unrolled(3), 3)],
 )
 def test_number_of_tracked_calls(adjoint, tracked):
     class Counting(Affine):
@@ -300,6 +289,7 @@ def test_an_adjoint_system_that_is_not_solved_is_reported():
         (lambda: JacobianFree(0), "steps` must be at least 1, got 0"),
         (lambda: JacobianFree(damping=0.0), r"damping` must lie in \(0, 1\], got 0.0"),
         (lambda: Unrolled(0), "last` must be at least 1, got 0"),
+        (lambda: Implicit(order=3), "order` must be 1 or 2, got 3. Use `Unrolled`"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, message):
