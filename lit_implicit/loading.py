@@ -76,7 +76,7 @@ def _build(config: dict[str, Any], path: str | Path) -> AbstractLightningModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(AbstractLightningModule, "model", fail_untyped=False)
     try:
-        module = parser.instantiate_classes(parser.parse_object({"model": config})).model
+        module = parser.instantiate(parser.parse_object({"model": config})).model
     except (ArgumentError, TypeError, ValueError, ImportError) as err:
         raise CheckpointError(
             f"The model of {str(path)!r} cannot be made from the settings it carries: {err}. "
