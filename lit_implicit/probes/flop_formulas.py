@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Formula = Callable[..., float]
+Formula = Callable[..., int]
 
 # One operation per element of the result, in place or not.
 _ELEMENTWISE = """add sub rsub mul div neg abs pow square reciprocal sqrt rsqrt exp exp2 expm1 log
@@ -59,7 +59,7 @@ def _real(tensor: Tensor) -> int:
 
 
 def _per_element(n: int) -> Formula:
-    def formula(*args: Any, out_val: Any, **kwargs: Any) -> float:
+    def formula(*args: Any, out_val: Any, **kwargs: Any) -> int:
         out: Tensor = out_val[0] if isinstance(out_val, tuple) else out_val
         return n * out.numel() * _real(out)
 
@@ -67,41 +67,41 @@ def _per_element(n: int) -> Formula:
 
 
 def _per_input(n: int) -> Formula:
-    def formula(x: Tensor, *args: Any, out_val: Any, **kwargs: Any) -> float:
+    def formula(x: Tensor, *args: Any, out_val: Any, **kwargs: Any) -> int:
         return n * x.numel() * _real(x)
 
     return formula
 
 
-def _normalization(x: Tensor, *args: Any, out_val: Any, **kwargs: Any) -> float:
+def _normalization(x: Tensor, *args: Any, out_val: Any, **kwargs: Any) -> int:
     return x.numel() * (5 if any(isinstance(weight, Tensor) for weight in args) else 4)
 
 
 def _scatter(
     x: Tensor, dim: int, index: Tensor, source: Tensor, *args: Any, out_val: Any, **kwargs: Any
-) -> float:
+) -> int:
     return source.numel() * _real(source)
 
 
 def _index_put(
     x: Tensor, indices: Any, values: Tensor, accumulate: bool = False, *, out_val: Any
-) -> float:
+) -> int:
     return values.numel() * _real(values) if accumulate else 0
 
 
-def _transform(x: Tensor, dim: list[int], *args: Any, out_val: Tensor, **kwargs: Any) -> float:
+def _transform(x: Tensor, dim: list[int], *args: Any, out_val: Tensor, **kwargs: Any) -> int:
     # Of a real transform, the real side has all its points and the complex one about half of them.
     full = out_val if x.is_complex() else x
     operations = 5 * full.numel() * sum(log2(full.shape[i]) for i in dim)
-    return operations if x.is_complex() and out_val.is_complex() else operations / 2
+    return round(operations if x.is_complex() and out_val.is_complex() else operations / 2)
 
 
 def _product(dense: Formula, place: int | None) -> Formula:
-    def formula(*args: Any, out_val: Tensor, **kwargs: Any) -> float:
+    def formula(*args: Any, out_val: Tensor, **kwargs: Any) -> int:
         factors = [arg for i, arg in enumerate(args) if isinstance(arg, Tensor) and i != place]
         stored = [f for f in factors if f.layout != torch.strided]
         if stored:
-            operations: float = 2 * stored[0].values().numel() * out_val.shape[-1]
+            operations: int = 2 * stored[0].values().numel() * out_val.shape[-1]
         else:
             operations = dense(*args, out_val=out_val, **kwargs)
         operations *= _real(out_val) ** 2

@@ -17,13 +17,15 @@ class LipschitzCurve:
             samples as the mode says.
         target_slopes: The same quotient of the targets, by mode: what L_t rises towards.
         nonfinite: Share of pairs (without them: of derivatives), over all modes, that are not
-            finite at t: an iterate diverged. They are left out of the slopes.
+            finite at t: an iterate diverged. They are left out of the slopes. NaN where only worst
+            pairs were measured.
         n_samples: Number of samples by mode.
         aggregates: `max` or `mean`, by mode.
         jacobian: By derivatives along the modes' directions: |dy_t/dx d| / |d|, aggregated alike.
         worst_pair: By pairs that gradient ascent made worse; NaN but at the t listed. None where
             not measured.
         worst_pair_aggregate: `mean` where all modes say so, else `max`.
+        refine: Reverse sweeps that refined the directions of `jacobian`.
     """
 
     slopes: dict[str, Tensor]
@@ -34,6 +36,7 @@ class LipschitzCurve:
     jacobian: dict[str, Tensor] = field(default_factory=dict)
     worst_pair: Tensor | None = None
     worst_pair_aggregate: str = "max"
+    refine: int = 0
 
     def columns(self) -> dict[str, list[float]]:
         """Return the curve as columns of a table, the first being `t`."""

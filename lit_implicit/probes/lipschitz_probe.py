@@ -157,7 +157,7 @@ class LipschitzCurveProbe(Metric):
                 worst[self.worst_pair_at] = _aggregate(values, together)
         return LipschitzCurve(
             curves["pairs"], target_slopes, share, n_samples, aggregates, curves["jacobian"],
-            worst, together,
+            worst, together, self.refine,
         )  # fmt: skip
 
     def reset(self) -> None:

@@ -45,8 +45,8 @@ def draw_test_time_curve(curve: TestTimeCurve, title: str, trained: int | None =
 def draw_lipschitz_curve(curve: LipschitzCurve, title: str, trained: int | None = None) -> "Figure":
     """Draw the estimates of L_t against the iterations; dashed, the slope of the labels.
 
-    A color per mode: pairs as a line with dots, derivatives as a thin line without; the worst pairs
-    as triangles at the t that they were sought at.
+    A color per mode: pairs as a line with dots or, under derivatives, as a broad one; derivatives
+    as a thin line of dots and dashes; the worst pairs as triangles at the t they were sought at.
 
     Args:
         curve: The curve.
@@ -54,21 +54,21 @@ def draw_lipschitz_curve(curve: LipschitzCurve, title: str, trained: int | None 
         trained: Number of iterations in training, drawn as a vertical line.
     """
     figure, (axes,) = _axes(1)
+    # Where both are drawn, they often coincide: the thin line must be seen on the broad one.
+    style = {"lw": 5, "alpha": 0.35} if curve.jacobian else {"marker": "."}
     for number, mode in enumerate(curve.target_slopes):
-        color, of = f"C{number}", f"({curve.aggregates[mode]} of {curve.n_samples[mode]}"
+        color, of = f"C{number}", f"({curve.aggregates[mode]} of {curve.n_samples[mode]})"
         if mode in curve.slopes:
-            values = curve.slopes[mode]
-            axes.plot(values, marker=".", color=color, label=f"{mode} {of} pairs)")
+            axes.plot(curve.slopes[mode], color=color, label=f"{mode}, pairs {of}", **style)
         if mode in curve.jacobian:
-            values = curve.jacobian[mode]
-            label = f"{mode}, Jacobian {of} derivatives)"
-            axes.plot(values, ls=(0, (1, 1)), lw=2.5, color=color, label=label)
+            label = f"{mode}, {'refined ' if curve.refine else ''}Jacobian {of}"
+            axes.plot(curve.jacobian[mode], ls=(0, (5, 1, 1, 1)), lw=1.5, color=color, label=label)
         if curve.target_slopes[mode] > 0:
             axes.axhline(curve.target_slopes[mode], ls="--", lw=1, color=color)
     if curve.worst_pair is not None:
         at = curve.worst_pair.isfinite().nonzero()[:, 0]
         n = max(curve.n_samples.values(), default=0)
-        label = f"worst pair found ({curve.worst_pair_aggregate} of {n})"
+        label = f"worst pairs ({curve.worst_pair_aggregate} of {n})"
         axes.plot(at, curve.worst_pair[at], ls="", marker="^", ms=8, mfc="none", color="black",
                   label=label)  # fmt: skip
     axes.plot([], [], ls="--", lw=1, color="black", label="slope of the labels, by pairs")
@@ -87,7 +87,7 @@ def _quotients(curve: LipschitzCurve) -> str:
     """Say what is drawn."""
     pairs = bool(curve.slopes) or curve.worst_pair is not None
     parts = ["|y_t(x + d) - y_t(x)| / |d|"] if pairs else []
-    return ", ".join(parts + (["|dy_t/dx d| / |d|"] if curve.jacobian else []))
+    return "\n".join(parts + (["|dy_t/dx d| / |d|"] if curve.jacobian else []))
 
 
 def _axes(rows: int) -> tuple["Figure", tuple["Axes", ...]]:

@@ -27,8 +27,8 @@ _CURVES = {
     "converged": "share converged",
 }
 _ESTIMATORS = {
-    "lipschitz_": ("", "pairs"),
-    "jacobian_": (" (Jacobian)", "derivatives (Jacobian)"),
+    "lipschitz_": ("L_t, ", "pairs"),
+    "jacobian_": ("Jacobian, ", "derivatives (Jacobian)"),
     "worst_pair": ("worst pair", "the worst pair found"),
 }
 _STAGES = ("val", "test")
@@ -106,7 +106,7 @@ def _curve_table(curves: Mapping[str, Sequence[float]]) -> "Table":
 
 def _slope(column: str) -> str:
     prefix = next(prefix for prefix in _ESTIMATORS if column.startswith(prefix))
-    return f"L_t, {column.removeprefix(prefix)}{_ESTIMATORS[prefix][0]}"
+    return _ESTIMATORS[prefix][0] + column.removeprefix(prefix)
 
 
 def _curve_notes(curves: Mapping[str, Sequence[float]]) -> list[str]:
