@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from lit_implicit.layout import select_samples
+from lit_implicit.layout import AbstractLayout, Dense, select_samples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,6 +140,16 @@ class AbstractObjective(nn.Module, ABC):
                 "it in the objective, beside `leaves`."
             )
         return leaves[0]
+
+    def leaf_layouts(self, x: Any) -> tuple[AbstractLayout, ...]:
+        """Say how the samples lie in each leaf, so that a direction has a size for each sample.
+
+        Default: `Dense`, one row a sample; for leaves of graphs of different sizes, `Ragged`.
+
+        Args:
+            x: An input, as `inputs` returns it.
+        """
+        return tuple(Dense(len(leaf)) for leaf in self.leaves(x))
 
     def figures(self, y: Any, batch: Any) -> Mapping[str, "Figure"]:
         """Draw the answers to a batch, by name of the picture. Default: none."""

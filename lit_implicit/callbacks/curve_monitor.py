@@ -1,5 +1,6 @@
 """What the monitors of curves over iterations share."""
 
+import math
 from dataclasses import fields
 from typing import Any
 
@@ -56,11 +57,13 @@ class AbstractCurveMonitor(AbstractMonitor):
                 continue
             if stage == "test":
                 for t, value in enumerate(values):
-                    board.add_scalar(f"test_curve/{name}", value, t)
+                    if not math.isnan(value):  # not measured at this t
+                        board.add_scalar(f"test_curve/{name}", value, t)
             elif name.startswith(self.followed):
                 t = 1
                 while t < len(values):
-                    board.add_scalar(f"{stage}_curve/{name}_t{t}", values[t], epoch)
+                    if not math.isnan(values[t]):
+                        board.add_scalar(f"{stage}_curve/{name}_t{t}", values[t], epoch)
                     t *= 2
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class TestTimeCurveMonitor(AbstractCurveMonitor):
     """Draw task error and relative residual against the number of test-time iterations.
 
+    What they cost, in operations and seconds per sample, stands in the title and in the columns.
+
     Args:
         n_iter: Number T of iterations; None means twice the training budget. 0 switches the monitor
             off.
@@ -43,6 +45,7 @@ class TestTimeCurveMonitor(AbstractCurveMonitor):
             **super().settings(curve),
             "n_samples": curve.n_samples,
             "rtol": curve.rtol,
+            "batch_size": curve.batch_size,
         }
 
     def draw(self, curve: TestTimeCurve, title: str, trained: int) -> "Figure":

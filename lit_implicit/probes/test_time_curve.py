@@ -1,4 +1,4 @@
-"""Error and residual as functions of the number of test-time iterations."""
+"""Error, residual and cost as functions of the number of test-time iterations."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,8 @@ from torchmetrics.utilities import dim_zero_cat
 from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective
-from lit_implicit.probes.iterates import iterates
+from lit_implicit.probes.cost import Stopwatch, iteration_cost
+from lit_implicit.probes.iterates import iterates, seed_of_batch
 from lit_implicit.solvers import AbstractSolver
 
 
@@ -29,8 +30,13 @@ class TestTimeCurve:
         converged: Share of the samples whose relative residual is at most `rtol`.
         nonfinite: Share of the samples whose iterate is not finite: they diverged, and are left
             out of the statistics of error and residual.
+        flops: Floating-point operations behind y_t, per sample: encode, t applications of G,
+            decode. Of the first batch; how they are counted, see `flops_of`.
+        seconds: Time behind y_t, per sample, in the same parts and what the solver does between
+            them: the median over batches, each divided by its number of samples.
         n_samples: Number of samples.
         rtol: The tolerance behind `converged`.
+        batch_size: Samples in the batches that were timed, the largest number.
     """
 
     __test__ = False  # pytest: no test class
@@ -43,12 +49,16 @@ class TestTimeCurve:
     relative_residual: Tensor
     converged: Tensor
     nonfinite: Tensor
+    flops: Tensor
+    seconds: Tensor
     n_samples: int
     rtol: float
+    batch_size: int
 
     def columns(self) -> dict[str, list[float]]:
         """Return the curve as columns of a table, the first being `t`."""
-        names = [name for name in self.__dataclass_fields__ if name not in ("n_samples", "rtol")]
+        settings = ("n_samples", "rtol", "batch_size")
+        names = [name for name in self.__dataclass_fields__ if name not in settings]
         columns = {name: getattr(self, name).tolist() for name in names}
         return {"t": [float(t) for t in range(len(self.error_mean))], **columns}
 
@@ -60,6 +70,7 @@ class TestTimeCurveProbe(Metric):
         n_iter: Number T of iterations.
         rtol: Relative residual at which an iterate counts as converged.
         solver: The iteration; None means plain Picard iteration.
+        seed: Seed of starts that are drawn.
 
     Example:
         >>> probe = TestTimeCurveProbe(n_iter=50)
@@ -72,24 +83,41 @@ class TestTimeCurveProbe(Metric):
     full_state_update = False
     errors: list[Tensor]
     ratios: list[Tensor]
+    flops: list[Tensor]
+    seconds: list[Tensor]
+    sizes: list[Tensor]
 
     def __init__(
-        self, n_iter: int, rtol: float = 1e-4, solver: AbstractSolver | None = None
+        self,
+        n_iter: int,
+        rtol: float = 1e-4,
+        solver: AbstractSolver | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         if n_iter < 1:
             raise ValueError(f"`TestTimeCurveProbe.n_iter` must be at least 1, got {n_iter}.")
-        self.n_iter, self.rtol, self.solver = n_iter, rtol, solver
-        self.add_state("errors", default=[], dist_reduce_fx="cat")
-        self.add_state("ratios", default=[], dist_reduce_fx="cat")
+        self.n_iter, self.rtol, self.solver, self.seed = n_iter, rtol, solver, seed
+        for name in ("errors", "ratios", "flops", "seconds", "sizes"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any) -> None:
         """Iterate on one batch and keep the error and the residual of each sample and t."""
+        x, n = objective.inputs(batch), objective.n_samples(batch)
+        if not self.flops:
+            # Apart from the timing, which it would slow down; it warms the device up for it, too.
+            cost = iteration_cost(equilibrium, x)
+            flops = [[cost.after(t) / n for t in range(self.n_iter + 1)]]
         errors, ratios = [], []
-        for y, ratio in iterates(equilibrium, objective.inputs(batch), self.n_iter, self.solver):
+        watch, seed = Stopwatch(self.device), seed_of_batch(self.seed, self.update_count)
+        for y, ratio in iterates(equilibrium, x, self.n_iter, self.solver, seed, watch):
             errors.append(objective.error(y, batch))
             ratios.append(ratio)
         wide = widest_dtype(errors[0].device)
+        if not self.flops:
+            self.flops.append(errors[0].new_tensor(flops, dtype=wide))
+        self.seconds.append(_seconds(watch)[None].to(errors[0].device, wide) / n)
+        self.sizes.append(errors[0].new_tensor([n], dtype=torch.long))
         self.errors.append(torch.stack(errors, dim=1).to(wide))
         self.ratios.append(torch.stack(ratios, dim=1).to(wide))
 
@@ -109,6 +137,16 @@ class TestTimeCurveProbe(Metric):
             relative_residual=ratios.where(finite, torch.nan).nanquantile(0.5, dim=0),
             converged=(ratios <= self.rtol).to(mean.dtype).mean(0),
             nonfinite=(~finite).to(mean.dtype).mean(0),
+            flops=dim_zero_cat(self.flops).mean(0),
+            seconds=dim_zero_cat(self.seconds).median(0).values,
             n_samples=len(errors),
             rtol=self.rtol,
+            batch_size=int(dim_zero_cat(self.sizes).max()),
         )
+
+
+def _seconds(watch: Stopwatch) -> Tensor:
+    """Return the seconds behind each y_t of a batch: the last application of G is behind none."""
+    steps = watch.seconds("step")
+    before = torch.cat([steps.new_zeros(1), steps[:-1].cumsum(0)])
+    return watch.seconds("encode") + before + watch.seconds("decode").median()

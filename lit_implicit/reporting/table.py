@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_implicit.reporting.units import cost_in_words
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -24,7 +26,11 @@ _CURVES = {
     "relative_residual_mean": "relative residual, mean",
     "converged": "share converged",
 }
-_SLOPE = "L_t: Lipschitz constant of x -> y_t(x), an estimate from below by pairs"
+_ESTIMATORS = {
+    "lipschitz_": ("L_t, ", "pairs"),
+    "jacobian_": ("Jacobian, ", "derivatives (Jacobian)"),
+    "worst_pair": ("worst pair", "the worst pair found"),
+}
 _STAGES = ("val", "test")
 
 
@@ -48,8 +54,8 @@ def print_report(
     if table is not None:
         print(_title(content))  # noqa: T201
         Console(highlight=False).print(table)
-        if any(str(column.header).startswith("L_t") for column in table.columns):
-            print(_SLOPE)  # noqa: T201
+        for line in _curve_notes(curves or {}):
+            print(line)  # noqa: T201
     for finding in _findings(content):
         print(finding)  # noqa: T201
     if folder is not None:
@@ -87,16 +93,37 @@ def _curve_table(curves: Mapping[str, Sequence[float]]) -> "Table":
     """Curves at t = 0, 1, 2, 4, ... and at the last t; spreads and quantiles are in the files."""
     from rich.table import Table
 
-    names = [name for name in curves if name in _CURVES or name.startswith("lipschitz_")]
+    names = [name for name in curves if name in _CURVES or name.startswith(tuple(_ESTIMATORS))]
     table = Table()
     table.add_column("t", justify="right")
     for name in names:
-        words = _CURVES.get(name, f"L_t, {name.removeprefix('lipschitz_')}")
-        table.add_column(words, justify="right")
+        table.add_column(_CURVES.get(name) or _slope(name), justify="right")
     last = len(curves["t"]) - 1
     for t in sorted({0, last, *(2**k for k in range(last.bit_length()))}):
-        table.add_row(str(t), *(_number(curves[name][t]) for name in names))
+        table.add_row(str(t), *(_at(curves, name, t) for name in names))
     return table
+
+
+def _slope(column: str) -> str:
+    prefix = next(prefix for prefix in _ESTIMATORS if column.startswith(prefix))
+    return _ESTIMATORS[prefix][0] + column.removeprefix(prefix)
+
+
+def _curve_notes(curves: Mapping[str, Sequence[float]]) -> list[str]:
+    """Say how the slopes were estimated, and what an iteration costs."""
+    notes = []
+    ways = [
+        words
+        for prefix, (_, words) in _ESTIMATORS.items()
+        if any(name.startswith(prefix) for name in curves)
+    ]
+    if ways:
+        known = f"{', '.join(ways[:-1])} and {ways[-1]}" if ways[1:] else ways[0]
+        notes.append(f"L_t: Lipschitz constant of x -> y_t(x), an estimate from below by {known}")
+    if "flops" in curves:
+        cost = cost_in_words(curves["flops"], curves["seconds"])
+        notes.append(f"Cost of {cost}")
+    return notes
 
 
 def in_words(name: str) -> str:
@@ -127,3 +154,9 @@ def _order(name: str) -> tuple[int, str]:
 
 def _number(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _at(curves: Mapping[str, Sequence[float]], name: str, t: int) -> str:
+    value = curves[name][t]
+    unmeasured = name.startswith("worst_pair") and value != value
+    return "" if unmeasured else _number(value)

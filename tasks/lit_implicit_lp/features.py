@@ -1,11 +1,13 @@
 """What a network may see of a batch of linear programs, and what an operator makes of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lit_implicit.layout import Ragged
 from lit_implicit_lp.sparse import SparseMatrix
 
 
@@ -50,6 +52,37 @@ class LPFeatures:
             constraint_batch=batch.constraint_batch,
             n=batch.num_graphs,
         )
+
+    def leaves(self) -> tuple[Tensor, ...]:
+        """Return costs, lower and upper bounds, right-hand sides and nonzeros of A.
+
+        An infinite bound is none: it has no neighbors to compare with.
+        """
+        lower, upper = self.lower[self.lower.isfinite()], self.upper[self.upper.isfinite()]
+        return self.c, lower, upper, self.b, self.coefficients
+
+    def with_leaves(self, leaves: Sequence[Tensor]) -> "LPFeatures":
+        """Return the features with other leaves, in the order of `leaves`."""
+        c, lower, upper, b, coefficients = leaves
+        return replace(
+            self,
+            c=c,
+            lower=self.lower.to(lower.dtype).index_put((self.lower.isfinite(),), lower),
+            upper=self.upper.to(upper.dtype).index_put((self.upper.isfinite(),), upper),
+            b=b,
+            coefficients=coefficients,
+        )
+
+    def leaf_layouts(self) -> tuple[Ragged, ...]:
+        """Say which program each entry of each leaf belongs to."""
+        owners = (
+            self.batch,
+            self.batch[self.lower.isfinite()],
+            self.batch[self.upper.isfinite()],
+            self.constraint_batch,
+            self.batch[self.edge_index[1]],
+        )
+        return tuple(Ragged(owner, self.n) for owner in owners)
 
     def prepared(self, cost: float, bound: float, dtype: torch.dtype) -> "LPFeatures":
         """Return the features in units of `cost` for costs and of `bound` for bounds.

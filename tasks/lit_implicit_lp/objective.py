@@ -1,7 +1,7 @@
 """What is asked of a network that solves linear programs: its loss, error and perturbations."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -115,6 +115,18 @@ class LPObjective(AbstractObjective):
         owner = {"A": batch.batch[batch.edge_index[1]], "b": batch.constraint_batch}
         layout = Ragged(owner.get(mode, batch.batch), batch.num_graphs)
         return Perturbed(moved, layout.norm(delta), batch[f"valid_{mode}"])
+
+    def leaves(self, x: LPFeatures) -> tuple[Tensor, ...]:
+        """Return c, the finite lower and upper bounds, b and the nonzeros of A."""
+        return x.leaves()
+
+    def with_leaves(self, x: LPFeatures, leaves: Sequence[Tensor]) -> LPFeatures:
+        """Return the programs with other data, in the order of `leaves`."""
+        return x.with_leaves(leaves)
+
+    def leaf_layouts(self, x: LPFeatures) -> tuple[Ragged, ...]:
+        """Say which program each entry of each leaf belongs to."""
+        return x.leaf_layouts()
 
     def metrics(self) -> MetricCollection:
         """Return the spread of the error, the violation and the gap of the objective value."""

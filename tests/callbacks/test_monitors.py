@@ -9,7 +9,13 @@ from affine_task import AffineData, AffineNetwork, AffineObjective, AffineOperat
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_implicit import ExplicitLightningModule, Implicit, ImplicitLightningModule, Picard
+from lit_implicit import (
+    Anderson,
+    ExplicitLightningModule,
+    Implicit,
+    ImplicitLightningModule,
+    Picard,
+)
 from lit_implicit.callbacks import LipschitzCurveMonitor, SolverMonitor, TestTimeCurveMonitor
 from lit_implicit.errors import ConfigError
 
@@ -113,6 +119,59 @@ def test_an_explicit_model_has_no_curve_and_no_statistics(tmp_path):
     )
     assert monitors[1].results == monitors[2].results == {}
     assert set(trainer.callback_metrics) == {"test/loss", "test/error"}
+
+
+def test_all_estimators_reach_the_files_the_board_and_the_figure(tmp_path):
+    estimators = ("pairs", "jacobian", "worst_pair")
+    monitor = LipschitzCurveMonitor(4, estimators=estimators, worst_pair_at=[1, 4], refine=1)
+    trainer = Trainer(
+        accelerator="cpu", logger=TensorBoardLogger(tmp_path, name="", version=""),
+        enable_progress_bar=False, callbacks=[monitor], enable_model_summary=False,
+        enable_checkpointing=False,
+    )  # fmt: skip
+    module = ImplicitLightningModule(AffineOperator(W), AffineObjective(), Picard())
+    trainer.test(module, AffineData(), verbose=False)
+    rows = list(csv.DictReader((tmp_path / "figures/test_lipschitz_curve.csv").open()))
+    for t, row in enumerate(rows):
+        gain = (1 - W**t) / (1 - W)
+        for name in ("lipschitz_input", "jacobian_input"):
+            assert float(row[name]) == pytest.approx(gain, rel=1e-3)
+        worst = float(row["worst_pair"])
+        assert worst == pytest.approx(gain, rel=1e-3) if t in (1, 4) else worst != worst
+    settings = json.loads((tmp_path / "figures/test_lipschitz_curve.json").read_text())["settings"]
+    assert settings["estimators"] == list(estimators)
+    assert settings["refine"] == 1
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert list(scalars(events, "test_curve/worst_pair")) == [1, 4]
+
+
+def test_estimators_that_cannot_work_are_refused():
+    with pytest.raises(ConfigError, match=r"solver` is Anderson, but .* follow Picard .* alone"):
+        LipschitzCurveMonitor(solver=Anderson(), estimators=("pairs", "jacobian"))
+    LipschitzCurveMonitor(solver=Anderson())
+    LipschitzCurveMonitor(solver=Picard(0.5), estimators=("jacobian",))
+    with pytest.raises(ConfigError, match="estimators` is empty"):
+        LipschitzCurveMonitor(estimators=())
+    module = ImplicitLightningModule(AffineOperator(W), AffineObjective(), Picard())
+    monitor = LipschitzCurveMonitor(5, estimators=("worst_pair",), worst_pair_at=[9])
+    with pytest.raises(ConfigError, match=r"worst_pair_at` must lie in 0\.\.5.* got \[9\]"):
+        monitor.make_probe(module)
+
+
+def test_costs_stand_in_the_columns_and_in_the_title(run):
+    folder, _, _, _ = run
+    rows = list(csv.DictReader((folder / "figures/test_test_time_curve.csv").open()))
+    # A product with a matrix of 3 x 3, and a sum of 3, for each application of G.
+    assert [float(row["flops"]) for row in rows] == [(2 * 9 + 3) * t for t in range(7)]
+    seconds = [float(row["seconds"]) for row in rows]
+    assert 0 < seconds[0] < seconds[-1] < 1
+    from lit_implicit.reporting.units import cost_in_words
+
+    assert cost_in_words([0.0, 21.0, 42.0], [1e-6, 3e-6, 5e-6]) == (
+        "one iteration: 21 FLOP, 2 µs per sample"
+    )
 
 
 def test_negative_settings_are_refused():

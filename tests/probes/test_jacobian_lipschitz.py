@@ -6,7 +6,8 @@ from affine_task import AffineObjective, AffineOperator
 from torch import nn
 
 from lit_implicit import AbstractOperator, Equilibrium, Mode, Perturbed, Picard
-from lit_implicit.probes import JacobianLipschitzProbe, LipschitzCurveProbe, jacobian_slopes
+from lit_implicit.errors import ObjectiveError, OperatorError
+from lit_implicit.probes import LipschitzCurveProbe, jacobian_slopes
 
 W, T = 0.5, 8
 GAIN = (1 - W ** torch.arange(T + 1).double()) / (1 - W)
@@ -56,7 +57,7 @@ def test_slopes_equal_those_of_reverse_mode():
 def test_probe_matches_the_closed_form_and_the_pairs(dtype):
     objective = AffineObjective()
     layer = Equilibrium(AffineOperator(W).to(dtype), Picard(rtol=0.5, max_iter=2))
-    probe = JacobianLipschitzProbe(T, objective.modes)
+    probe = LipschitzCurveProbe(T, objective.modes, estimators=("jacobian",))
     pairs = LipschitzCurveProbe(T, objective.modes)
     for seed in (0, 1):
         probe.update(layer, objective, batch(4, seed, dtype))
@@ -64,11 +65,11 @@ def test_probe_matches_the_closed_form_and_the_pairs(dtype):
     curve = probe.compute()
     # The direction is a difference of the task's, in its precision: 1e-3 in float32.
     tolerance = 1e-10 if dtype == torch.float64 else 1e-3
-    assert torch.allclose(curve.slopes["input"], GAIN, rtol=tolerance)
-    assert torch.allclose(curve.slopes["input"], pairs.compute().slopes["input"], rtol=tolerance)
+    assert torch.allclose(curve.jacobian["input"], GAIN, rtol=tolerance)
+    assert torch.allclose(curve.jacobian["input"], pairs.compute().slopes["input"], rtol=tolerance)
     assert curve.target_slopes["input"] == pytest.approx(2.0, rel=tolerance)
     assert curve.n_samples == {"input": 8}
-    assert curve.columns()["lipschitz_input"] == curve.slopes["input"].tolist()
+    assert curve.columns()["jacobian_input"] == curve.jacobian["input"].tolist()
     assert layer.operator.weight.dtype == dtype
 
 
@@ -80,11 +81,9 @@ def test_probe_is_the_limit_of_pairs_for_a_nonlinear_operator():
             return Perturbed((x + dx, 2 * (x + dx)), dx.norm(dim=1), torch.ones(len(x)).bool())
 
     layer, objective = Equilibrium(TanhOperator().double()), Small()
-    curves = []
-    for kind in (JacobianLipschitzProbe, LipschitzCurveProbe):
-        probe = kind(T, objective.modes)
-        probe.update(layer, objective, batch())
-        curves.append(probe.compute().slopes["input"])
+    probe = LipschitzCurveProbe(T, objective.modes, estimators=("pairs", "jacobian"))
+    probe.update(layer, objective, batch())
+    curves = [probe.compute().slopes["input"], probe.compute().jacobian["input"]]
     # Pairs 1e-6 apart: curvature and rounding leave some 1e-6.
     assert torch.allclose(*curves, rtol=1e-5)
 
@@ -102,13 +101,13 @@ class Scaled(AffineObjective):
         return Perturbed((x + 1, y + 2), size, torch.tensor([True, True, False]))
 
 
-def test_probe_takes_the_largest_of_the_valid_samples():
-    probe = JacobianLipschitzProbe(2, Scaled().modes)
+def test_probe_aggregates_the_valid_samples_as_the_mode_says():
+    probe = LipschitzCurveProbe(2, Scaled().modes, estimators=("jacobian",))
     probe.update(Equilibrium(AffineOperator(W).double()), Scaled(), batch(3))
     curve = probe.compute()
-    assert torch.allclose(curve.slopes["input"], 2 * GAIN[:3])
+    assert torch.allclose(curve.jacobian["input"], 1.5 * GAIN[:3])  # slopes of 1 and 2 gains
     assert curve.n_samples == {"input": 2}
-    assert curve.aggregates == {"input": "max"}
+    assert curve.aggregates == {"input": "mean"}
 
 
 def test_a_sample_that_explodes_is_counted_and_does_not_hide_the_others():
@@ -118,19 +117,19 @@ def test_a_sample_that_explodes_is_counted_and_does_not_hide_the_others():
 
     x, _ = batch(4)
     x[1, 0] = 100.0
-    probe = JacobianLipschitzProbe(2, AffineObjective().modes)
+    probe = LipschitzCurveProbe(2, AffineObjective().modes, estimators=("jacobian",))
     probe.update(Equilibrium(Exploding(W).double()), AffineObjective(), (x, 2 * x))
     curve = probe.compute()
     assert curve.nonfinite.tolist() == [0.0, 0.25, 0.25]
-    assert torch.allclose(curve.slopes["input"], GAIN[:3])
+    assert torch.allclose(curve.jacobian["input"], GAIN[:3])
 
 
 def test_probe_works_in_inference_mode_as_evaluation_uses_it():
     layer = Equilibrium(AffineOperator(W).double())
-    probe = JacobianLipschitzProbe(T, AffineObjective().modes)
+    probe = LipschitzCurveProbe(T, AffineObjective().modes, estimators=("jacobian",))
     with torch.inference_mode():
         probe.update(layer, AffineObjective(), batch())
-    assert torch.allclose(probe.compute().slopes["input"], GAIN)
+    assert torch.allclose(probe.compute().jacobian["input"], GAIN)
 
 
 class Packed(AffineObjective):
@@ -153,9 +152,9 @@ class PackedOperator(AffineOperator):
 
 
 def test_probe_follows_the_leaves_of_the_task():
-    probe = JacobianLipschitzProbe(T, Packed().modes)
+    probe = LipschitzCurveProbe(T, Packed().modes, estimators=("jacobian",))
     probe.update(Equilibrium(PackedOperator(W).double()), Packed(), batch())
-    assert torch.allclose(probe.compute().slopes["input"], GAIN)
+    assert torch.allclose(probe.compute().jacobian["input"], GAIN)
 
 
 def test_inputs_that_are_no_tensor_need_leaves_of_their_own():
@@ -167,6 +166,26 @@ def test_inputs_that_are_no_tensor_need_leaves_of_their_own():
         objective.leaves({"x": x})
     with pytest.raises(ValueError, match="expected 1 leaf, got 2"):
         objective.with_leaves(x, [x, x])
+
+
+def test_probe_names_an_objective_without_leaves():
+    class Bare(AffineObjective):
+        def inputs(self, batch):
+            return {"x": batch[0]}
+
+    probe = LipschitzCurveProbe(2, Bare().modes, estimators=("worst_pair",))
+    with pytest.raises(ObjectiveError, match=r"worst_pair need leaves: `Bare.leaves` is not def"):
+        probe.update(Equilibrium(AffineOperator(W).double()), Bare(), batch())
+
+
+def test_function_of_torch_without_a_derivative_is_named():
+    class Median(AffineOperator):
+        def forward(self, z, c):
+            edges = torch.linspace(-2, 2, 4, dtype=z.dtype)
+            return torch.histogramdd((z + c).reshape(-1, 1), [edges])[0].sum() + 0 * z
+
+    with pytest.raises(OperatorError, match=r"`Median` has no .*histogram.* estimator `jacobian`"):
+        jacobian_slopes(Equilibrium(Median(W).double()), AffineObjective(), batch(), 2)
 
 
 def test_function_without_a_derivative_is_an_error_and_leaves_nothing_open():
@@ -184,15 +203,15 @@ def test_function_without_a_derivative_is_an_error_and_leaves_nothing_open():
             return super().forward(Opaque.apply(z + c), c)
 
     for _ in range(2):  # a level left open would change the second message
-        with pytest.raises(RuntimeError, match="jvp"):
+        with pytest.raises(OperatorError, match=r"`OpaqueOperator` has no .*jvp.*leave out"):
             jacobian_slopes(Equilibrium(OpaqueOperator(W).double()), AffineObjective(), batch(), 2)
 
 
 def test_probe_refuses_what_it_cannot_measure():
     with pytest.raises(ValueError, match="n_iter` must be at least 1, got 0"):
-        JacobianLipschitzProbe(0, AffineObjective().modes)
+        LipschitzCurveProbe(0, AffineObjective().modes, estimators=("jacobian",))
     with pytest.raises(ValueError, match="no modes of perturbation"):
-        JacobianLipschitzProbe(2, {})
+        LipschitzCurveProbe(2, {}, estimators=("jacobian",))
     layer = Equilibrium(AffineOperator(W).double())
     with pytest.raises(ValueError, match=r"shapes of the leaves, \[\(5, 3\)\], got \[\(5,\)\]"):
         jacobian_slopes(layer, AffineObjective(), batch(), 2, [torch.ones(5)])

@@ -5,8 +5,10 @@ import torch
 from affine_task import AffineObjective, AffineOperator
 from torch import nn
 
-from lit_implicit import AbstractOperator, Equilibrium, Mode, Perturbed, Picard
+from lit_implicit import AbstractOperator, Anderson, Equilibrium, Mode, Perturbed, Picard
 from lit_implicit.probes import LipschitzCurveProbe, TestTimeCurveProbe, iterates
+from lit_implicit.probes.double import double_model
+from lit_implicit.probes.iterates import seed_of_batch
 
 W, T = 0.5, 8
 GAIN = (1 - W ** torch.arange(T + 1).double()) / (1 - W)
@@ -170,8 +172,95 @@ def test_probes_leave_the_model_as_it_was():
     assert layer.operator.weight.dtype == torch.float32
 
 
+def test_model_is_copied_once_but_never_stale(monkeypatch):
+    from lit_implicit.probes import double
+
+    copies = []
+    original = double.copy.deepcopy
+    monkeypatch.setattr(double.copy, "deepcopy", lambda x: copies.append(x) or original(x))
+    layer, objective = equilibrium(torch.float32), AffineObjective()
+    probe = LipschitzCurveProbe(2, objective.modes)
+    for seed in range(3):
+        probe.update(layer, objective, batch(4, seed, torch.float32))
+    assert len(copies) == 1
+    with torch.no_grad():
+        layer.operator.weight.mul_(2)  # as an optimizer does
+    probe.reset()
+    for seed in range(2):
+        probe.update(layer, objective, batch(4, seed, torch.float32))
+    assert len(copies) == 2
+    with torch.no_grad():
+        layer.operator.weight.zero_()  # even without a reset
+    probe.update(layer, objective, batch(4, 0, torch.float32))
+    assert len(copies) == 3
+    # W twice as large: 1 + 1 = 2 at t = 2; the last batch has 1, and the largest counts.
+    assert probe.compute().slopes["input"].tolist() == pytest.approx([0, 1, 2], rel=1e-3)
+
+
+def test_complex_weights_are_widened_too():
+    class Complex(AffineOperator):
+        def __init__(self):
+            super().__init__()
+            self.turn = nn.Parameter(torch.ones(3, dtype=torch.cfloat))
+
+    wide = double_model(Equilibrium(Complex())).operator
+    assert (wide.weight.dtype, wide.turn.dtype) == (torch.float64, torch.complex128)
+    assert double_model(Equilibrium(wide)).operator is wide
+
+
+def test_each_batch_of_each_rank_draws_perturbations_of_its_own(monkeypatch):
+    drawn = []
+
+    class Noting(AffineObjective):
+        def perturb(self, batch, mode, generator=None):
+            drawn.append(generator.initial_seed())
+            return super().perturb(batch, mode, generator)
+
+    def seeds():
+        drawn.clear()
+        probe = LipschitzCurveProbe(1, Noting().modes, seed=3)
+        for _ in range(2):
+            probe.update(equilibrium(), Noting(), batch())
+        return tuple(drawn)
+
+    first = seeds()
+    assert first == seeds()
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    assert len({*first, *(seed_of_batch(3, i) for i in (1, 2))}) == 4
+
+
+def test_all_estimators_agree_on_an_affine_map_in_one_curve():
+    class Mean(AffineObjective):
+        @property
+        def modes(self):
+            return {"input": Mode("mean")}
+
+    probe = LipschitzCurveProbe(
+        T, Mean().modes, estimators=("pairs", "jacobian", "worst_pair"), worst_pair_at=(1, 4)
+    )
+    with torch.inference_mode():
+        probe.update(equilibrium(torch.float32), Mean(), batch(4, dtype=torch.float32))
+    curve = probe.compute()
+    assert curve.worst_pair_aggregate == "mean"
+    columns = curve.columns()
+    assert list(columns) == ["t", "lipschitz_input", "jacobian_input", "worst_pair", "nonfinite"]
+    for name in list(columns)[1:3]:
+        assert columns[name] == pytest.approx(GAIN.tolist(), rel=1e-3)
+    measured = {t: v for t, v in enumerate(columns["worst_pair"]) if v == v}
+    assert measured == pytest.approx({1: GAIN[1].item(), 4: GAIN[4].item()}, rel=1e-3)
+
+
 def test_probes_refuse_what_they_cannot_measure():
     with pytest.raises(ValueError, match="n_iter` must be at least 1, got 0"):
         TestTimeCurveProbe(0)
     with pytest.raises(ValueError, match="no modes of perturbation"):
         LipschitzCurveProbe(3, {})
+    modes = AffineObjective().modes
+    with pytest.raises(ValueError, match="estimators jacobian and worst_pair follow Picard"):
+        LipschitzCurveProbe(3, modes, Anderson(), estimators=("jacobian",))
+    with pytest.raises(ValueError, match=r"worst_pair_at` must lie in 0\.\.3, got \[5\]"):
+        LipschitzCurveProbe(3, modes, estimators=("worst_pair",), worst_pair_at=[5])
+    with pytest.raises(ValueError, match=r"estimators` must be some of pairs, .*, got \[\]"):
+        LipschitzCurveProbe(3, modes, estimators=())
