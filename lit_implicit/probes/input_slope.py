@@ -1,5 +1,7 @@
 """The slope of x -> G(z, x) at a fixed state, and that of x -> z*(x), by pairs of inputs."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -22,15 +24,34 @@ def input_slope(pair: Pair, z: Real) -> Tensor:
     return _slope(pair, pair.moved(z) - gz, gz)
 
 
-def slope_growth(pair: Pair, z: Real) -> Tensor:
-    """Return |(G(z, x + d) - G(z, x)) - (G(0, x + d) - G(0, x))| / |d|, shape `(n,)`.
+def input_slopes(pairs: Sequence[Pair], z: Real, scales: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Measure the slope in x at multiples s z of a state, and what these add to that at zero.
 
-    What z adds to the slope at z = 0: the slope is at most the sum of the two. Other than the slope
-    itself, it has no part that is constant in z and may cancel against another, so its exponent in
-    |z| can be told: 1 for any G that is affine in z.
+    The growth is |(G(s z, x + d) - G(s z, x)) - (G(0, x + d) - G(0, x))| / |d|. In the slope itself
+    a part that is constant in z may cancel another; here there is none, so the exponent in |z| can
+    be told: 1 for any G that is affine in z. The slope is at most that at zero plus the growth.
+
+    Args:
+        pairs: At least one, all of the same batch.
+        z: The state.
+        scales: The multiples.
+
+    Returns:
+        Slope and growth, each of shape `(n, pairs, scales)`.
     """
-    gz, zero = pair.g(z), torch.zeros_like(z)
-    return _slope(pair, (pair.moved(z) - gz) - (pair.moved(zero) - pair.g(zero)), gz)
+    g, zero = pairs[0].g, torch.zeros_like(z)
+    g_zero = g(zero)
+    at_zero = [pair.moved(zero) - g_zero for pair in pairs]
+    slopes, growth = [], []
+    for scale in scales:
+        gz = g(scale * z)
+        changes = [pair.moved(scale * z) - gz for pair in pairs]
+        slopes.append([_slope(p, c, gz) for p, c in zip(pairs, changes, strict=True)])
+        growth.append(
+            [_slope(p, c - c0, gz) for p, c, c0 in zip(pairs, changes, at_zero, strict=True)]
+        )
+    slope, extra = (torch.stack([torch.stack(row, 1) for row in r], 2) for r in (slopes, growth))
+    return slope, extra
 
 
 def _slope(pair: Pair, change: Tensor, gz: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.objective import AbstractObjective, Mode
 from lit_implicit.operator import FixedPointMap
 from lit_implicit.probes.contraction import around, largest_eigenvalue, largest_singular_value
-from lit_implicit.probes.input_slope import input_slope, slope_growth, solution_slope
+from lit_implicit.probes.input_slope import input_slope, input_slopes, solution_slope
 from lit_implicit.probes.pairs import FrozenModel, Pair
 from lit_implicit.probes.regularity_report import RegularityReport
 from lit_implicit.probes.state_jacobian import StateJacobian
@@ -33,7 +33,7 @@ class RegularityProbe(Metric):
     evaluation mode. Sizes and slopes are those of states, not of answers read off them.
 
     The cost: `2 (len(radii) + 1) n_steps` products with the Jacobian of G or its transpose, and
-    `n_steps` more; six evaluations of G per scale and mode; a solve, and one more per mode.
+    `n_steps` more; an evaluation of G per scale and mode; a solve, and one more per mode.
 
     Args:
         modes: The objective's modes, `objective.modes`; how they aggregate plays no part. Without
@@ -116,7 +116,8 @@ class RegularityProbe(Metric):
             gz = g(z)
             ratio = relative_residual(g.layout.norm(gz - z), g.layout.norm(gz))
             settled = ratio <= self.rtol
-            self.n_samples += len(settled)
+            # No update in place: the probe may have been made in inference mode.
+            self.n_samples = self.n_samples + len(settled)
             # So that a process without a fixed point agrees with the others on shapes.
             self._keep(**{k: ratio.new_zeros(0, *shape) for k, shape in self._shapes.items()})
             size = 1.0
@@ -165,19 +166,22 @@ class RegularityProbe(Metric):
         self, g: FixedPointMap, z: Tensor, factor: Tensor, pairs: list[Pair], solver: AbstractSolver
     ) -> None:
         """Measure the slope in x at multiples of z*, and that of z* beside its bound."""
-        slopes, growth = (
-            [_columns([measure(pair, s * z) for pair in pairs], factor) for s in self.scales]
-            for measure in (input_slope, slope_growth)
-        )
-        bound = slopes[self.scales.index(1.0)] / (1 - factor)[:, None]
-        measured = [solution_slope(pair, z, factor, solver) for pair in pairs]
+        size = _columns([scale * g.layout.norm(z) for scale in self.scales], factor)
+        nothing = torch.full_like(size, torch.nan)
+        if not pairs:
+            none = nothing[:, :0]
+            self._keep(size=size, slope=nothing, growth=nothing, bound=none, measured=none,
+                       valid=none)  # fmt: skip
+            return
+        slope, growth = input_slopes(pairs, z, self.scales)
+        bound = slope[:, :, self.scales.index(1.0)] / (1 - factor)[:, None]
         self._keep(
-            size=_columns([s * g.layout.norm(z) for s in self.scales], factor),
-            slope=_columns([_largest(slope) for slope in slopes], factor),
-            growth=_columns([_largest(slope) for slope in growth], factor),
+            size=size,
+            slope=_largest(slope),
+            growth=_largest(growth),
             bound=bound.where((factor < 1)[:, None], torch.nan),
-            measured=_columns(measured, factor),
-            valid=_columns([pair.valid.to(factor) for pair in pairs], factor),
+            measured=torch.stack([solution_slope(p, z, factor, solver) for p in pairs], 1),
+            valid=torch.stack([pair.valid for pair in pairs], 1).to(factor),
         )
 
     def _measure_shells(
@@ -202,8 +206,9 @@ class RegularityProbe(Metric):
                     ("shell_target_slope", pair.target_slope),
                 ):
                     largest = slope.nan_to_num(-torch.inf, posinf=-torch.inf).amax()
-                    known = getattr(self, name)
+                    known = getattr(self, name).clone()
                     known[number] = torch.maximum(known[number], largest.to(known.dtype))
+                    setattr(self, name, known)
 
     def _keep(self, **values: Tensor) -> None:
         for name, value in values.items():
@@ -224,8 +229,12 @@ class RegularityProbe(Metric):
             ("n_steps", self.n_steps, self.n_steps >= 1, "at least 1"),
             ("max_iter", self.max_iter, self.max_iter >= 1, "at least 1"),
             ("rtol", self.rtol, self.rtol > 0, "positive"),
-            ("max_samples", self.max_samples, self.max_samples is None or self.max_samples >= 1,
-             "at least 1"),
+            (
+                "max_samples",
+                self.max_samples,
+                self.max_samples is None or self.max_samples >= 1,
+                "at least 1",
+            ),
             ("radii", self.radii, all(r > 0 for r in self.radii), "positive"),
             ("distances", self.distances, all(r > 0 for r in self.distances), "positive"),
             ("scales", self.scales, {0.0, 1.0} <= set(self.scales), "numbers with 0 and 1 among"),
@@ -251,7 +260,6 @@ def _columns(values: list[Tensor], like: Tensor) -> Tensor:
 
 
 def _largest(values: Tensor) -> Tensor:
-    """Return the largest of each row; NaN where it has none."""
-    least = values.new_full((len(values), 1), -torch.inf)
-    largest = torch.cat([values.nan_to_num(-torch.inf), least], 1).amax(1)
-    return torch.where(largest.isfinite(), largest, torch.nan)
+    """Return the largest of all modes, `(n, modes, scales)` to `(n, scales)`; NaN if none is."""
+    largest = values.nan_to_num(-torch.inf).amax(1)
+    return largest.where(largest.isfinite(), torch.nan)

@@ -104,12 +104,9 @@ class RegularityReport:
 
     @property
     def envelope(self) -> tuple[float, float]:
-        """Constants (a, b) with slope <= a + b |z| at all that was measured.
-
-        a is the largest slope at z = 0, b the largest growth by |z|.
-        """
+        """The least (a, b), a first, with slope <= a + b |z| at all that was measured."""
         a = largest_of(self.slope[:, self.scales.index(0.0)])
-        return a, largest_of(self.growth / self.size)
+        return a, largest_of(((self.slope - a) / self.size).clamp(min=0))
 
     @property
     def shell_exponent(self) -> float:

@@ -114,4 +114,5 @@ def _factor(value: float) -> str:
 
 
 def _digits(value: float) -> str:
-    return f"{value:.3g}"
+    """Say a number; what is left of a zero by rounding is zero."""
+    return f"{value + 0.0:.3g}" if abs(value) > 1e-9 else "0"
