@@ -106,6 +106,25 @@ class AbstractObjective(nn.Module, ABC):
         """
         raise KeyError(f"{type(self).__name__} has no mode {mode!r}; known: {list(self.modes)}.")
 
+    def shell(
+        self, batch: Any, distance: float, generator: torch.Generator | None = None
+    ) -> Any | None:
+        """Return a batch of inputs at a given distance from where the target is singular.
+
+        It says whether an operator is as steep as its target there (the regularity report). The
+        number of samples need not be that of the batch; `perturb` must accept the result.
+
+        Args:
+            batch: A batch of the task, for what its inputs are like.
+            distance: Distance to the singular set, in the task's units of x.
+            generator: Source of randomness for inputs that are drawn.
+
+        Returns:
+            The batch; None where the task knows of no singular set (the default), or of no input
+            at this distance.
+        """
+        return None
+
     def leaves(self, x: Any) -> tuple[Tensor, ...]:
         """Return the tensors of an input in which derivatives are taken.
 

@@ -4,6 +4,7 @@ from lit_implicit.callbacks.adjoint_schedule import AdjointSchedule
 from lit_implicit.callbacks.gallery import Gallery
 from lit_implicit.callbacks.iteration_budget import IterationBudget
 from lit_implicit.callbacks.lipschitz_curve_monitor import LipschitzCurveMonitor
+from lit_implicit.callbacks.regularity_monitor import RegularityMonitor
 from lit_implicit.callbacks.solver_monitor import SolverMonitor
 from lit_implicit.callbacks.test_time_curve_monitor import TestTimeCurveMonitor
 
@@ -12,6 +13,7 @@ __all__ = [
     "Gallery",
     "IterationBudget",
     "LipschitzCurveMonitor",
+    "RegularityMonitor",
     "SolverMonitor",
     "TestTimeCurveMonitor",
 ]

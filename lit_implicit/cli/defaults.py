@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lit_implicit.callbacks import (
     Gallery,
     LipschitzCurveMonitor,
+    RegularityMonitor,
     SolverMonitor,
     TestTimeCurveMonitor,
 )
@@ -58,6 +59,7 @@ def add_callbacks(parser: LightningArgumentParser) -> None:
     _add(parser, "solver_monitor", SolverMonitor)
     _add(parser, "test_time_curve", TestTimeCurveMonitor)
     _add(parser, "lipschitz_curve", LipschitzCurveMonitor)
+    _add(parser, "regularity", RegularityMonitor)
     _add(parser, "gallery", Gallery)
 
 

@@ -3,12 +3,15 @@
 Probes iterate with stopping, freezing and best-so-far switched off: y_t is the t-th iterate.
 """
 
+from lit_implicit.probes.contraction import contraction_factor, spectral_radius
 from lit_implicit.probes.cost import IterationCost, Stopwatch, flops_of, iteration_cost
 from lit_implicit.probes.iterates import Iterate, iterates
 from lit_implicit.probes.jacobian_lipschitz import jacobian_slopes
 from lit_implicit.probes.lipschitz_curve import Estimator, LipschitzCurve
 from lit_implicit.probes.lipschitz_probe import LipschitzCurveProbe
 from lit_implicit.probes.pairs import pair_slopes
+from lit_implicit.probes.regularity import RegularityProbe
+from lit_implicit.probes.regularity_report import RegularityReport
 from lit_implicit.probes.test_time_curve import TestTimeCurve, TestTimeCurveProbe
 from lit_implicit.probes.worst_pair import worst_pair_slopes
 
@@ -18,13 +21,17 @@ __all__ = [
     "IterationCost",
     "LipschitzCurve",
     "LipschitzCurveProbe",
+    "RegularityProbe",
+    "RegularityReport",
     "Stopwatch",
     "TestTimeCurve",
     "TestTimeCurveProbe",
+    "contraction_factor",
     "flops_of",
     "iterates",
     "iteration_cost",
     "jacobian_slopes",
     "pair_slopes",
+    "spectral_radius",
     "worst_pair_slopes",
 ]

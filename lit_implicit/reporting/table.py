@@ -19,6 +19,10 @@ _WORDS = {
     "n_iter_max": "iterations, most",
     "converged": "share of samples converged",
     "failed": "share of samples failed",
+    "contraction_factor": "contraction factor |dG/dz| at z*, largest",
+    "contraction_factor_mean": "contraction factor |dG/dz| at z*, mean",
+    "contracting": "share of samples where G contracts",
+    "lipschitz_x": "slope of G(z*, .) in x, largest",
 }
 _CURVES = {
     "error_mean": "error, mean",

@@ -10,6 +10,7 @@ from torch import Tensor
 from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
 from lit_implicit_scalar.figures import draw_answer
+from lit_implicit_scalar.points import make_batch
 from lit_implicit_scalar.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -101,6 +102,24 @@ class ScalarObjective(AbstractObjective):
         size = (moved - x).abs()
         perturbed = replace(batch, x=moved, target=target.function(moved))
         return Perturbed(perturbed, size, size > 0)
+
+    def shell(
+        self, batch: Any, distance: float, generator: torch.Generator | None = None
+    ) -> Any | None:
+        """Return all points of the domain at this distance from the singular set, in float64.
+
+        One on each side of each singular point, where the domain reaches so far and no other
+        singular point is closer; None where there is no such point.
+        """
+        target = TARGETS[batch.target_name]
+        singular = batch.x.new_tensor(target.singular, dtype=widest_dtype(batch.x.device))
+        points = torch.cat([singular - distance, singular + distance])
+        inside = torch.zeros_like(points, dtype=torch.bool)
+        for low, high in target.intervals:
+            inside |= (points >= low) & (points <= high)
+        # Half of the distance is far more than rounding can move a point.
+        points = points[inside & (target.distance(points) > distance / 2)]
+        return make_batch(points, batch.target_name) if len(points) else None
 
     def figures(self, y: Any, batch: Any) -> Mapping[str, "Figure"]:
         """Draw F and the answer over the points of the batch."""
