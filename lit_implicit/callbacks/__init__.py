@@ -1,5 +1,6 @@
 """Callbacks: budgets, statistics, curves and pictures for any implicit model."""
 
+from lit_implicit.callbacks.audit_monitor import AuditMonitor
 from lit_implicit.callbacks.gallery import Gallery
 from lit_implicit.callbacks.iteration_budget import IterationBudget
 from lit_implicit.callbacks.lipschitz_curve_monitor import LipschitzCurveMonitor
@@ -7,6 +8,7 @@ from lit_implicit.callbacks.solver_monitor import SolverMonitor
 from lit_implicit.callbacks.test_time_curve_monitor import TestTimeCurveMonitor
 
 __all__ = [
+    "AuditMonitor",
     "Gallery",
     "IterationBudget",
     "LipschitzCurveMonitor",

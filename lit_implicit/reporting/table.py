@@ -17,6 +17,9 @@ _WORDS = {
     "n_iter_max": "iterations, most",
     "converged": "share of samples converged",
     "failed": "share of samples failed",
+    "over_iteration": "audit: error at the end / least error",
+    "audit_converged": "audit: share of samples converged",
+    "path_independent": "audit: share with one end from all starts",
 }
 _CURVES = {
     "error_mean": "error, mean",
