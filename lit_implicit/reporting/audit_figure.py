@@ -72,18 +72,22 @@ def draw_audit(audit: EquilibriumAudit, title: str) -> "Figure":
 
 
 def _tolerance(axes: "Axes", value: float, label: str) -> None:
-    axes.axhline(max(value, _SMALL), color="black", lw=1, ls="--", label=label)
+    value = max(value, _SMALL)
+    axes.axhspan(value / 10, value, color="gray", alpha=0.15, lw=0)
+    axes.axhline(value, color="black", lw=1, ls="--", label=label)
     axes.legend(fontsize="small")
 
 
 def _draw_ends(axes: "Axes", audit: EquilibriumAudit) -> None:
     """Draw how many samples end how far apart."""
-    far = audit.path_differences
-    exponents = far.clamp(1e-16, 1e4).log10()  # an end at infinity stands at the right edge
-    low = float(exponents.min().floor()) if len(far) else -4.0
-    high = float(exponents.max().ceil()) if len(far) else 0.0
+    far = audit.path_differences.clamp(_SMALL, 1e4)  # an end at infinity stands at the right edge
+    if len(far) == 0:
+        axes.set_axis_off()
+        return
+    exponents = far.log10()
+    low, high = float(exponents.min().floor()), float(exponents.max().ceil())
     edges = torch.linspace(min(low, -4.0), max(high, 0.0), 41)
-    axes.hist(10**exponents, bins=(10**edges).tolist(), color="C2")
+    axes.hist(far.tolist(), bins=(10**edges).tolist(), color="C2")
     axes.set_xscale("log")
     axes.axvline(PATH_TOLERANCE, color="black", lw=1, ls="--")
     axes.set_xlabel("relative distance of the ends, t = T (log scale)")
