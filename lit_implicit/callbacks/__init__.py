@@ -1,6 +1,7 @@
 """Callbacks: schedules, budgets, statistics, curves and pictures for any implicit model."""
 
 from lit_implicit.callbacks.adjoint_schedule import AdjointSchedule
+from lit_implicit.callbacks.audit_monitor import AuditMonitor
 from lit_implicit.callbacks.gallery import Gallery
 from lit_implicit.callbacks.iteration_budget import IterationBudget
 from lit_implicit.callbacks.lipschitz_curve_monitor import LipschitzCurveMonitor
@@ -10,6 +11,7 @@ from lit_implicit.callbacks.test_time_curve_monitor import TestTimeCurveMonitor
 
 __all__ = [
     "AdjointSchedule",
+    "AuditMonitor",
     "Gallery",
     "IterationBudget",
     "LipschitzCurveMonitor",

@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_implicit.callbacks import (
+    AuditMonitor,
     Gallery,
     LipschitzCurveMonitor,
     RegularityMonitor,
@@ -60,6 +61,7 @@ def add_callbacks(parser: LightningArgumentParser) -> None:
     _add(parser, "test_time_curve", TestTimeCurveMonitor)
     _add(parser, "lipschitz_curve", LipschitzCurveMonitor)
     _add(parser, "regularity", RegularityMonitor)
+    _add(parser, "audit", AuditMonitor)
     _add(parser, "gallery", Gallery)
 
 

@@ -3,6 +3,8 @@
 Probes iterate with stopping, freezing and best-so-far switched off: y_t is the t-th iterate.
 """
 
+from lit_implicit.probes.audit import EquilibriumAuditProbe, audit
+from lit_implicit.probes.audit_result import EquilibriumAudit
 from lit_implicit.probes.contraction import contraction_factor, spectral_radius
 from lit_implicit.probes.cost import IterationCost, Stopwatch, flops_of, iteration_cost
 from lit_implicit.probes.iterates import Iterate, iterates
@@ -16,6 +18,8 @@ from lit_implicit.probes.test_time_curve import TestTimeCurve, TestTimeCurveProb
 from lit_implicit.probes.worst_pair import worst_pair_slopes
 
 __all__ = [
+    "EquilibriumAudit",
+    "EquilibriumAuditProbe",
     "Estimator",
     "Iterate",
     "IterationCost",
@@ -26,6 +30,7 @@ __all__ = [
     "Stopwatch",
     "TestTimeCurve",
     "TestTimeCurveProbe",
+    "audit",
     "contraction_factor",
     "flops_of",
     "iterates",

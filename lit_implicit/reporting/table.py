@@ -23,6 +23,9 @@ _WORDS = {
     "contraction_factor_mean": "contraction factor |dG/dz| at z*, mean",
     "contracting": "share of samples where G contracts",
     "lipschitz_x": "slope of G(z*, .) in x, largest",
+    "over_iteration": "audit: error at the end / least error",
+    "audit_converged": "audit: share of samples converged",
+    "path_independent": "audit: share with one end from all starts",
 }
 _CURVES = {
     "error_mean": "error, mean",
