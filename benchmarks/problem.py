@@ -64,7 +64,7 @@ def affine(a: Tensor, x: Tensor) -> Map:
 
 
 def tanh(a: Tensor, x: Tensor) -> Map:
-    """Return the hyperbolic tangent of A z + x, entry by entry."""
+    """Return the map that applies the hyperbolic tangent to A z + x."""
     return Map(lambda z, x: (z @ a.T + x).tanh(), x, (a,))
 
 

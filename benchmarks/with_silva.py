@@ -15,7 +15,8 @@ def _config(method: str, rtol: float, max_iter: int, **more: Any) -> Any:
     # Only Anderson knows of samples; the others refuse or ignore the setting.
     return SolverConfig(
         solver=method, max_iter=max_iter, tol=rtol, stop_mode="relative", return_best=True,
-        anderson_batch_dims=int(method == "anderson"), backward_mode="implicit", backward_stop_mode="relative", **more,
+        anderson_batch_dims=int(method == "anderson"), backward_mode="implicit",
+        backward_stop_mode="relative", **more,
     )  # fmt: skip
 
 

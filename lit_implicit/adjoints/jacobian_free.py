@@ -14,7 +14,8 @@ class JacobianFree(AbstractAdjoint):
 
     One plain step is Jacobian-free backpropagation, the inverse of I - dG/dz replaced by I; more
     are phantom gradients. No backward solve; memory of `steps` graphs of G. The answer is the state
-    after the steps, so it lies `steps` iterations past the solver's.
+    after the steps, so it lies `steps` iterations past the solver's. Second derivatives are
+    those of these steps alone, as inexact as the first.
 
     Args:
         steps: Tracked iterations, at least 1.
