@@ -1,4 +1,4 @@
-"""Checks of the numbers that an objective gives: per sample, of the right sign, of the right batch."""
+"""Checks of the numbers that an objective gives: per sample, finite, of the right batch."""
 
 from typing import Any
 
@@ -35,8 +35,8 @@ def per_sample(case: ObjectiveCase) -> str:
         if not value.is_floating_point() or not value.isfinite().all():
             raise BrokenError(
                 f"`{name}` must be finite numbers, got {value.dtype} with "
-                f"{int((~value.isfinite()).sum())} of {n} not finite. Keep quotients and logarithms "
-                "away from zero."
+                f"{int((~value.isfinite()).sum())} of {n} not finite. Keep quotients and "
+                "logarithms away from zero."
             )
         if name != "loss" and bool((value < 0).any()):
             raise BrokenError(
@@ -89,7 +89,7 @@ def error_of_target(case: ObjectiveCase) -> None:
 
 
 def distance(case: ObjectiveCase) -> None:
-    """The distance of an answer to itself is zero, and that of two answers does not ask their order.
+    """The distance of an answer to itself is zero, and that of two is the same both ways.
 
     Lipschitz constants are quotients of it.
     """

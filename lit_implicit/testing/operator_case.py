@@ -48,7 +48,8 @@ class Bound:
             gz = self.operator(self.z0, self.c).to(self.z0.dtype)
         size = gz.double().square().mean().sqrt().item() if gz.numel() else 1.0
         size = size if 0 < size < float("inf") else 1.0
-        return gz.nan_to_num(0.0, 0.0, 0.0) + 0.1 * size * random_like(gz)
+        base: Tensor = gz.nan_to_num(0.0, 0.0, 0.0)
+        return base + 0.1 * size * random_like(gz)
 
     @torch.no_grad()
     def g(self, z: Tensor) -> Tensor:

@@ -80,8 +80,8 @@ def batch_invariance(case: OperatorCase) -> str | None:
 def _compare(what: str, number: int, alone: Tensor, batch: Tensor, rounding: float) -> None:
     if (error := gap(alone, batch)) > rounding:
         raise BrokenError(
-            f"{what} of sample {number} alone is off by {_off(error)} from that in the batch. Mix no "
-            "samples: normalise, attend and average within a sample, and pad so that padding does "
+            f"{what} of sample {number} alone is off by {_off(error)} from that in the batch. Mix "
+            "no samples: normalise, attend and average within a sample, and pad so that padding does "
             "not count."
         )
 

@@ -1,6 +1,7 @@
 """Checks of what an operator returns: shapes, dtypes, finite and repeatable values."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -152,7 +153,7 @@ def in_place(case: OperatorCase) -> None:
     # Before any other method has seen the context: one that changes it may do so only once.
     given = {"x": x, "c": c, "z": z}
     before = {"x": before_x, "c": snapshot(c), "z": snapshot(z)}
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "encode": lambda: operator.encode(x),
         "init_state": lambda: operator.init_state(c, case.generator(c)),
         "forward": lambda: operator(z, c),

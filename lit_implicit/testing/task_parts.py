@@ -104,8 +104,8 @@ def shuffling(case: TaskCase) -> None:
         seen.append(next(iter(loader)))
     if first_change(snapshot(seen[0]), seen[1]) is not None:
         raise BrokenError(
-            "The first training batch changes with torch's global seed. Replace `shuffle=True` by a "
-            "sampler that is a function of (seed, epoch), as torch's `DistributedSampler(data, "
+            "The first training batch changes with torch's global seed. Replace `shuffle=True` by "
+            "a sampler that is a function of (seed, epoch), as torch's `DistributedSampler(data, "
             "num_replicas=world_size, rank=rank, shuffle=True, seed=seed)`, and draw crops and "
             "noise by (seed, epoch, index)."
         )

@@ -56,8 +56,8 @@ def reload(case: TaskCase) -> None:
     for place, y in answers[0].items():
         if not isinstance(y, Tensor) or not torch.equal(y, answers[1][place]):
             raise BrokenError(
-                f"Loaded twice, the model answers differently (y{place}): something that it answers "
-                "by is drawn when it is made, and is not in its weights. Register it as a buffer."
+                f"Loaded twice, the model answers differently (y{place}): something that it "
+                "answers by is drawn when it is made, and is not in its weights. Register it as a buffer."
             )
 
 

@@ -1,4 +1,4 @@
-"""Each check of an operator passes sound ones, and names the fault it is there for, and no other."""
+"""Each check of an operator passes sound ones, and names the fault it is there for."""
 
 import inspect
 import re
