@@ -81,8 +81,8 @@ def _compare(what: str, number: int, alone: Tensor, batch: Tensor, rounding: flo
     if (error := gap(alone, batch)) > rounding:
         raise BrokenError(
             f"{what} of sample {number} alone is off by {_off(error)} from that in the batch. Mix "
-            "no samples: normalise, attend and average within a sample, and pad so that padding does "
-            "not count."
+            "no samples: normalise, attend and average within a sample, and pad so that padding "
+            "does not count."
         )
 
 

@@ -44,7 +44,7 @@ def fit(case: TaskCase) -> str:
 
 def reload(case: TaskCase) -> None:
     """`lit_implicit.load` rebuilds the model from its checkpoint, and it answers the same."""
-    from lit_implicit import load
+    from lit_implicit.loading import load
 
     if case.checkpoint is None:
         raise NotApplicableError("There is no checkpoint: `fit` did not run.")
@@ -57,7 +57,8 @@ def reload(case: TaskCase) -> None:
         if not isinstance(y, Tensor) or not torch.equal(y, answers[1][place]):
             raise BrokenError(
                 f"Loaded twice, the model answers differently (y{place}): something that it "
-                "answers by is drawn when it is made, and is not in its weights. Register it as a buffer."
+                "answers by is drawn when it is made, and is not in its weights. Register it as a "
+                "buffer."
             )
 
 

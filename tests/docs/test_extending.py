@@ -15,11 +15,15 @@ PYTHON = blocks(PAGE, "python")
 FILES = {file_of(block): block for block in [*PYTHON, *blocks(PAGE, "toml")] if file_of(block)}
 
 
-@pytest.fixture
-def page(monkeypatch):
-    """The names that the blocks of the page define, one after the other, as in one module."""
+@pytest.fixture(scope="module")
+def page():
+    """The names that the blocks of the page define, one after the other, as in one module.
+
+    It stays imported: pickle looks for classes there, and so does the command line, which lists
+    all subclasses that it knows of.
+    """
     module = types.ModuleType("extending_page")
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # where pickle looks for classes
+    sys.modules[module.__name__] = module
     torch.manual_seed(0)
     for block in PYTHON:
         if not file_of(block):
@@ -27,7 +31,7 @@ def page(monkeypatch):
     return module
 
 
-def test_every_block_runs(page, capsys):
+def test_every_block_runs(page):
     assert page.report.names("skipped") == page.report.names("failed") == []
     assert page.test_my_operator.pytestmark[0].name == "parametrize"
     for check in page.operator_checks():
@@ -35,19 +39,33 @@ def test_every_block_runs(page, capsys):
 
 
 def test_the_solver_of_the_page_narrows_its_memory(page):
-    """Samples that converge at very different times, alone and together."""
-    solver = page.Halpern(rtol=1e-2, max_iter=1000)
-    x = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 3.0], [0.0, 0.0]], dtype=torch.float64)
-    with torch.no_grad():
-        z, solution = page.Equilibrium(page.Rotation(), solver)(x)
-        alone = [page.Equilibrium(page.Rotation(), solver)(x[i : i + 1]) for i in range(4)]
-    assert torch.allclose(z, torch.cat([part for part, _ in alone]), rtol=1e-12)
-    assert solution.n_iter.tolist() == [int(part.n_iter) for _, part in alone]
+    """Samples that stop at very different times give the same alone and together."""
+    a = torch.tensor([[0.9, 0.5], [0.0, 0.2], [0.3, 0.1], [0.95, 0.9]], dtype=torch.float64)
+
+    class Diagonal(page.Linear):
+        def forward(self, z, c):
+            return c * z + 1
+
+    def solve(a):
+        with torch.no_grad():
+            return page.Equilibrium(Diagonal(), page.HeavyBall(0.4, rtol=1e-9, max_iter=500))(a)
+
+    z, solution = solve(a)
+    assert torch.allclose(z, 1 / (1 - a), rtol=1e-6)
+    assert int(solution.n_iter.max()) > 4 * int(solution.n_iter.min())
+    for i in range(4):
+        z_alone, alone = solve(a[i : i + 1])
+        assert torch.equal(z_alone[0], z[i])
+        assert alone.n_iter == solution.n_iter[i]
 
 
-@pytest.fixture
-def kepler(tmp_path, monkeypatch):
-    """The page's package, written out and installed as its pyproject.toml says."""
+@pytest.fixture(scope="module")
+def kepler(tmp_path_factory):
+    """The page's package, written out and installed as its pyproject.toml says.
+
+    Its modules stay imported, as `page` does.
+    """
+    tmp_path = tmp_path_factory.mktemp("kepler")
     project = tomllib.loads(FILES["pyproject.toml"])["project"]
     for path, block in FILES.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -61,11 +79,13 @@ def kepler(tmp_path, monkeypatch):
         for group, entries in project["entry-points"].items()
     ]
     (info / "entry_points.txt").write_text("".join(lines))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    importlib.invalidate_caches()
-    yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "kepler"]:
-        del sys.modules[name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        for name in FILES:
+            if name.startswith("kepler/"):
+                module = name.removesuffix(".py").removesuffix("/__init__")
+                importlib.import_module(module.replace("/", "."))
+        yield
 
 
 def test_the_package_passes_its_own_test(kepler, capsys):
