@@ -41,24 +41,9 @@ def list_tasks(args: Sequence[str]) -> int:
 
 def _check(name: str) -> str:
     """Import the classes of a task; return what is wrong with them, or nothing."""
-    from lightning.pytorch import LightningDataModule
-    from torch import nn
+    from lit_implicit.testing.classes import class_problem
 
-    from lit_implicit.objective import AbstractObjective
-    from lit_implicit.operator import AbstractOperator
-
-    bases = {
-        "data": LightningDataModule,
-        "objective": AbstractObjective,
-        "operators": AbstractOperator,
-        "baselines": nn.Module,
-    }
     try:
-        classes = registry.load_classes(name, registry.get(name))
+        return class_problem(name, registry.get(name))
     except LitImplicitError as err:
         return str(err)
-    for field, found in classes.items():
-        base = bases[field.partition(".")[0]]
-        if not issubclass(found, base):
-            return f"`{field}`, {found.__name__}, must derive from {base.__name__}"
-    return ""
