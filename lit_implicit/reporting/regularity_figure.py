@@ -71,6 +71,7 @@ def _draw_slope(axes: "Axes", report: RegularityReport) -> None:
     axes.plot([], [], ls="", marker=".", color="C1", label="at z*")
     axes.plot([], [], ls="", marker=".", color="C0", label="at multiples of z*")
     a, b = report.envelope
+    b = b if b > 1e-9 else 0.0  # rounding
     least = _smallest(sizes)
     reach = torch.cat([torch.zeros(1), torch.logspace(-1, math.log10(sizes.max() / least), 60)])
     reach = reach * least
