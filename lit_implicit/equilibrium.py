@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_implicit.adjoints import AbstractAdjoint, Implicit
-from lit_implicit.operator import AbstractOperator, FixedPointMap, refuse_stateful
+from lit_implicit.operator import AbstractOperator, FixedPointMap, held_still
 from lit_implicit.solvers import AbstractSolver, Anderson, Solution
 from lit_implicit.tree import map_tensors
 
@@ -112,7 +112,7 @@ class Equilibrium(nn.Module):
             OperatorError: As `forward` does.
         """
         g, z0 = self.bind(x, z0)
-        with refuse_stateful(self.operator):
+        with held_still(self.operator):
             if torch.is_grad_enabled():
                 return g, self.adjoint.solve(g, z0, self.solver)
             return g, self.solver.solve(g, z0)

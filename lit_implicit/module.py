@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lit_implicit.adjoints import AbstractAdjoint
 from lit_implicit.equilibrium import Equilibrium
@@ -50,6 +50,12 @@ class AbstractLightningModule(LightningModule, ABC):
                 for stage in ("val", "test")
             }
         )
+
+    def on_fit_start(self) -> None:
+        """Give the metrics ordinary tensors again: a `validate` before left those of inference."""
+        for metric in self.modules():
+            if isinstance(metric, Metric):
+                metric.reset()
 
     @abstractmethod
     def answer(self, batch: Any, *, training: bool) -> tuple[Any, Solution | None]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from lit_implicit.errors import OperatorError
 from lit_implicit.layout import AbstractLayout, Dense, Mask, PerSample, Real, select_samples
@@ -60,14 +61,16 @@ _STATEFUL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
 @contextmanager
-def refuse_stateful(operator: AbstractOperator) -> Iterator[None]:
-    """Refuse, for as long as G is iterated, modules whose answer changes from call to call.
+def held_still(operator: AbstractOperator) -> Iterator[None]:
+    """Keep G one and the same map for as long as it is iterated.
 
-    Batch statistics tie the samples of a batch together and are updated at every iteration; a fresh
-    dropout mask leaves no fixed point. Both are allowed in `encode` and `decode`.
+    Modules whose answer changes from call to call are refused: batch statistics tie the samples of
+    a batch together and are updated at every iteration; a fresh dropout mask leaves no fixed point.
+    Both are allowed in `encode` and `decode`. Spectral norms (torch's parametrization), which
+    take a power step at each use while training, take one per solve instead.
 
     Raises:
-        OperatorError: When such a module is called in training mode.
+        OperatorError: When a module that is refused is called in training mode.
     """
 
     def refuse(module: nn.Module, inputs: Any) -> None:
@@ -79,15 +82,29 @@ def refuse_stateful(operator: AbstractOperator) -> Iterator[None]:
                 "once in `encode`."
             )
 
-    modules = (
-        [m for m in operator.modules() if isinstance(m, _STATEFUL)] if operator.training else []
-    )
-    hooks = [module.register_forward_pre_hook(refuse) for module in modules]
+    modules = list(operator.modules()) if operator.training else []
+    hooks = [m.register_forward_pre_hook(refuse) for m in modules if isinstance(m, _STATEFUL)]
+    norms = [norm for module in modules for norm in _spectral_norms(module)]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        for norm in norms:
+            norm.train()
+
+
+@torch.no_grad()
+def _spectral_norms(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the spectral norms in training of a module's own weights, now in evaluation mode."""
+    if not parametrize.is_parametrized(module):
+        return
+    for name, chain in module.parametrizations.items():  # type: ignore[union-attr, operator]
+        norms = [m for m in chain if isinstance(m, parametrizations._SpectralNorm) and m.training]
+        if norms:
+            getattr(module, name)  # one power step
+        for norm in norms:
+            yield norm.eval()
 
 
 class AbstractMap(ABC):

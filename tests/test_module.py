@@ -163,3 +163,13 @@ def test_a_mean_over_the_batch_is_refused(tmp_path, name):
     module = ImplicitLightningModule(AffineOperator(), objective, Picard())
     with pytest.raises(ObjectiveError, match=rf"AffineObjective.{name}. must return .* \(4,\)"):
         trainer(tmp_path, max_epochs=1).fit(module, AffineData())
+
+
+def test_fit_validate_test_and_fit_again_share_one_module(tmp_path):
+    """Evaluation resets metrics in inference mode; training cannot go on with such tensors."""
+    module = ImplicitLightningModule(AffineOperator(), AffineObjective(), Picard(), Implicit())
+    options = {"max_epochs": 1, "log_every_n_steps": 1}
+    for method in ("validate", "fit", "test", "fit"):
+        run = trainer(tmp_path, **options)
+        getattr(run, method)(module, AffineData())
+        assert run.state.finished

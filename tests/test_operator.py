@@ -104,6 +104,41 @@ def test_modules_that_change_from_call_to_call_are_refused_in_g(module):
     assert not module._forward_pre_hooks  # nothing stays behind
 
 
+def test_a_spectral_norm_takes_one_power_step_per_solve():
+    class Normed(AbstractOperator):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.utils.parametrizations.spectral_norm(nn.Linear(3, 3).double())
+            self.weights = []
+
+        def init_state(self, c, generator=None):
+            return torch.zeros_like(c)
+
+        def forward(self, z, c):
+            self.weights.append(self.linear.weight.detach().clone())
+            return 0.5 * self.linear(z) + c
+
+    torch.manual_seed(0)
+    operator = Normed()
+    norm = operator.linear.parametrizations.weight[0]
+    before = norm._u.clone()
+    y, solution = Equilibrium(operator, Picard(rtol=1e-12, max_iter=60), Implicit())(
+        torch.randn(2, 3).double()
+    )
+    # Without it, G drifts and the residual cannot fall below the drift.
+    assert solution.converged.all()
+    assert all(torch.equal(w, operator.weights[0]) for w in operator.weights)
+    assert norm.training
+    assert not torch.equal(norm._u, before)
+    y.sum().backward()
+    assert operator.linear.parametrizations.weight.original.grad.abs().sum() > 0
+    operator.eval()
+    before = norm._u.clone()
+    Equilibrium(operator, Picard())(torch.randn(2, 3).double())
+    assert not norm.training
+    assert torch.equal(norm._u, before)
+
+
 def test_group_norm_is_no_stateful_module():
     Equilibrium(Holding(nn.GroupNorm(1, 3)), Picard()).train()(torch.randn(4, 3))
 

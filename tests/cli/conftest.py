@@ -63,7 +63,7 @@ QUIET = [
     "--trainer.enable_model_summary=false",
     "--trainer.log_every_n_steps=1",
 ]
-NO_CURVES = ["--test_time_curve=null", "--lipschitz_curve=null"]
+NO_CURVES = [f"--{m}=null" for m in ("test_time_curve", "lipschitz_curve", "regularity", "audit")]
 
 
 @pytest.fixture
