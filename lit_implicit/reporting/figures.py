@@ -98,6 +98,7 @@ def _axes(rows: int) -> tuple["Figure", tuple["Axes", ...]]:
     axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     for one in axes:
         one.grid(alpha=0.3)
+        one.xaxis.get_major_locator().set_params(integer=True)
     return figure, tuple(axes)
 
 

@@ -39,6 +39,7 @@ _ESTIMATORS = {
     "worst_pair": ("worst pair", "the worst pair found"),
 }
 _STAGES = ("val", "test")
+_MOST_COLUMNS = 7  # beside t, in 80 characters
 
 
 @rank_zero_only
@@ -56,11 +57,12 @@ def print_report(
     """
     from rich.console import Console
 
-    table = _curve_table(curves) if curves else _metric_table(content)
+    tables = _curve_tables(curves) if curves else _metric_tables(content)
     # Plain prints around the table: Rich would wrap them, a path too, at some width.
-    if table is not None:
+    if tables:
         print(_title(content))  # noqa: T201
-        Console(highlight=False).print(table)
+        for table in tables:
+            Console(highlight=False).print(table)
         for line in _curve_notes(curves or {}):
             print(line)  # noqa: T201
     for finding in _findings(content):
@@ -80,27 +82,41 @@ def _findings(content: Mapping[str, Any]) -> list[str]:
     return findings[stage] if stage else []
 
 
-def _metric_table(content: Mapping[str, Any]) -> "Table | None":
+def _metric_tables(content: Mapping[str, Any]) -> "list[Table]":
     from rich.table import Table
 
     metrics = content["metrics"]
     stages = [stage for stage in _STAGES if metrics.get(stage)]
     if not stages:
-        return None
+        return []
     table = Table("metric")
     for stage in stages:
         table.add_column(stage, justify="right")
     names = dict.fromkeys(name for stage in stages for name in metrics[stage])
     for name in sorted(names, key=_order):
         table.add_row(in_words(name), *(_number(metrics[stage].get(name)) for stage in stages))
-    return table
+    return [table]
 
 
-def _curve_table(curves: Mapping[str, Sequence[float]]) -> "Table":
-    """Curves at t = 0, 1, 2, 4, ... and at the last t; spreads and quantiles are in the files."""
+def _curve_tables(curves: Mapping[str, Sequence[float]]) -> "list[Table]":
+    """Curves at t = 0, 1, 2, 4, ... and at the last t; spreads and quantiles are in the files.
+
+    One table, unless there are more columns than a screen has room for: then the slopes have their
+    own, those by pairs and those by other means.
+    """
+    names = [name for name in curves if name in _CURVES or name.startswith(tuple(_ESTIMATORS))]
+    if len(names) <= _MOST_COLUMNS:
+        return [_curve_table(curves, names)]
+    pairs, *others = _ESTIMATORS
+    groups: list[list[str]] = [[], [], []]
+    for name in names:
+        groups[1 if name.startswith(pairs) else 2 * name.startswith(tuple(others))].append(name)
+    return [_curve_table(curves, group) for group in groups if group]
+
+
+def _curve_table(curves: Mapping[str, Sequence[float]], names: Sequence[str]) -> "Table":
     from rich.table import Table
 
-    names = [name for name in curves if name in _CURVES or name.startswith(tuple(_ESTIMATORS))]
     table = Table()
     table.add_column("t", justify="right")
     for name in names:

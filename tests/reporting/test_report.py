@@ -79,3 +79,21 @@ def test_curves_are_shown_at_powers_of_two(capsys):
     assert len(rows[0]) == 3
     assert "L_t, b" in out
     assert "estimate from below" in out
+
+
+def test_many_slopes_have_a_table_of_their_own_in_which_all_can_be_read(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    modes = "Abclu"
+    curves = {"t": [0.0, 1.0], "error_mean": [1.0, 0.5], "relative_residual": [1.0, 0.1]}
+    curves |= {"converged": [0.0, 0.0], "flops": [0.0, 2e6], "seconds": [0.0, 1e-3]}
+    curves |= {f"lipschitz_{mode}": [0.0, 0.1234] for mode in modes}
+    curves |= {f"jacobian_{mode}": [0.0, 0.5678] for mode in modes}
+    curves["worst_pair"] = [float("nan"), 0.9876]
+    print_report(CONTENT, None, curves)
+    text = capsys.readouterr().out
+    assert text.count("0.1234") == text.count("0.5678") == 5
+    assert text.count("0.9876") == 1
+    assert "nan" not in text
+    assert "…" not in text
+    assert "below by pairs, derivatives (Jacobian) and the worst pair found" in text
+    assert "Cost of one iteration: 2 MFLOP, 1 ms per sample" in text

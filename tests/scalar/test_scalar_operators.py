@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_implicit import Anderson, Equilibrium
-from lit_implicit.probes import JacobianLipschitzProbe, LipschitzCurveProbe, iterates
+from lit_implicit.probes import LipschitzCurveProbe, iterates
 from lit_implicit_scalar.construction import ScalarConstruction
 from lit_implicit_scalar.general_step import general_step
 from lit_implicit_scalar.mlp import ScalarMLP
@@ -31,9 +31,10 @@ def run(operator, x, n_iter):
         return [item.y for item in iterates(Equilibrium(operator), x, n_iter)]
 
 
-def curve(probe, operator, name, n_iter=100, x=None):
+def curve(operator, name, n_iter=100, x=None):
     objective = ScalarObjective()
-    probe = probe(n_iter, objective.modes)
+    estimators = ("pairs", "jacobian")
+    probe = LipschitzCurveProbe(n_iter, objective.modes, estimators=estimators)
     probe.update(Equilibrium(operator), objective, make_batch(grid(name) if x is None else x, name))
     return probe.compute()
 
@@ -42,12 +43,12 @@ def curve(probe, operator, name, n_iter=100, x=None):
 def test_reciprocal_has_the_lipschitz_curve_of_the_closed_form(eta):
     x = grid("reciprocal_positive")
     assert x.min() == 1e-6
-    result = curve(JacobianLipschitzProbe, ScalarReciprocal(eta), "reciprocal_positive")
+    result = curve(ScalarReciprocal(eta), "reciprocal_positive")
     t = torch.arange(101).double()
     exact = eta**2 * t * (t - 1) / 2
     # The largest slope is at x -> 0; at 1e-6 it is smaller by about eta t x, 5e-5 at most.
-    assert torch.allclose(result.slopes["x"][2:], exact[2:], rtol=1e-4)
-    assert not result.slopes["x"][:2].any()  # y_1 = eta, whatever x
+    assert torch.allclose(result.jacobian["x"][2:], exact[2:], rtol=1e-4)
+    assert not result.jacobian["x"][:2].any()  # y_1 = eta, whatever x
     assert result.target_slopes["x"] == pytest.approx(1e12, rel=2e-3)  # steps of 0.1 %
 
 
@@ -88,32 +89,30 @@ def test_construction_is_within_a_tenth_on_three_quarters_of_the_domain_at_100(n
 def test_lipschitz_curve_of_the_construction_is_that_of_its_closed_form(name):
     """By reverse mode through the formula: (1 - (1 - epsilon)^t) F."""
     x, operator = grid(name, 200, 1e-3), ScalarConstruction(name)
-    result = curve(JacobianLipschitzProbe, operator, name, 30, x)
+    result = curve(operator, name, 30, x)
     for t in (1, 2, 10, 30):
         point = x.clone().requires_grad_()
         epsilon = operator.step(point)
         y = gain(epsilon.clamp(max=1 - 1e-12), t) * TARGETS[name].function(point)
         (slope,) = torch.autograd.grad(y.sum(), point)
-        assert result.slopes["x"][t] == pytest.approx(slope.abs().max().item(), rel=1e-8)
-    assert result.slopes["x"][1] <= operator.bounds[0] * (1 + 1e-12)  # y_1 = G(0, x)
-    assert result.target_slopes["x"] > result.slopes["x"][30]
+        assert result.jacobian["x"][t] == pytest.approx(slope.abs().max().item(), rel=1e-8)
+    assert result.jacobian["x"][1] <= operator.bounds[0] * (1 + 1e-12)  # y_1 = G(0, x)
+    assert result.target_slopes["x"] > result.jacobian["x"][30]
 
 
 def test_pairs_stay_below_the_derivative_and_close_to_it():
     x = grid("reciprocal_positive", 200, 1e-3)
-    exact, pairs = (
-        curve(probe, ScalarReciprocal(0.5), "reciprocal_positive", 50, x).slopes["x"]
-        for probe in (JacobianLipschitzProbe, LipschitzCurveProbe)
-    )
+    result = curve(ScalarReciprocal(0.5), "reciprocal_positive", 50, x)
+    exact, pairs = result.jacobian["x"], result.slopes["x"]
     # Steps are a thousandth of the distance to the pole, towards which y_t is steeper.
     assert torch.allclose(pairs[2:], exact[2:], rtol=2e-3)
 
 
 def test_naive_is_as_steep_as_its_target_from_the_first_iterate_on():
     x = grid("reciprocal_positive", 200, 1e-3)
-    result = curve(JacobianLipschitzProbe, ScalarNaive(eta=0.5), "reciprocal_positive", 20, x)
+    result = curve(ScalarNaive(eta=0.5), "reciprocal_positive", 20, x)
     t = torch.arange(21).double()
-    assert torch.allclose(result.slopes["x"], (1 - 0.5**t) * 1e6)
+    assert torch.allclose(result.jacobian["x"], (1 - 0.5**t) * 1e6)
 
 
 @pytest.mark.parametrize("name", ALL)
