@@ -44,5 +44,5 @@ class LipschitzCurve:
         columns |= {f"jacobian_{mode}": values.tolist() for mode, values in self.jacobian.items()}
         if self.worst_pair is not None:
             columns["worst_pair"] = self.worst_pair.tolist()
-        columns["nonfinite"] = self.nonfinite.tolist()
+        columns["nonfinite_pairs"] = self.nonfinite.tolist()
         return {"t": [float(t) for t in range(len(self.nonfinite))], **columns}

@@ -245,7 +245,13 @@ def test_all_estimators_agree_on_an_affine_map_in_one_curve():
     curve = probe.compute()
     assert curve.worst_pair_aggregate == "mean"
     columns = curve.columns()
-    assert list(columns) == ["t", "lipschitz_input", "jacobian_input", "worst_pair", "nonfinite"]
+    assert list(columns) == [
+        "t",
+        "lipschitz_input",
+        "jacobian_input",
+        "worst_pair",
+        "nonfinite_pairs",
+    ]
     for name in list(columns)[1:3]:
         assert columns[name] == pytest.approx(GAIN.tolist(), rel=1e-3)
     measured = {t: v for t, v in enumerate(columns["worst_pair"]) if v == v}
