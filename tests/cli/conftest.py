@@ -63,7 +63,7 @@ QUIET = [
     "--trainer.enable_model_summary=false",
     "--trainer.log_every_n_steps=1",
 ]
-NO_CURVES = ["--test_time_curve=null", "--lipschitz_curve=null"]
+NO_CURVES = ["--test_time_curve=null", "--lipschitz_curve=null", "--audit=null"]
 
 
 @pytest.fixture
