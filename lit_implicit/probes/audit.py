@@ -30,19 +30,20 @@ class EquilibriumAuditProbe(Metric):
 
     The model is iterated to T = `factor` times its training depth, with stopping off:
 
-    1. *Over-iteration*: the mean error at T is at most 1.02 times its minimum over t.
+    1. *Over-iteration*: the mean error at T is at most 1.02 times its minimum over t. Only a rise
+       from the training depth on speaks against the equilibrium; an earlier minimum is reported.
     2. *Convergence*: the relative residual at T is at most `rtol`.
     3. *Path independence*: from Gaussian starts of the size of z_T, the states at T agree with it
        to 1e-3, relative to its size.
     4. *Batch invariance*: G of a sample is the same in other batches, up to the square root of the
        machine precision; compared at the states t = 0, t = 1 and the training depth.
 
-    A model passes if the error does not rise, batch mates do not matter and at most 1 % of the
-    samples fail the second or the third check. Where samples have not come that far but still
-    approach, the verdict is "undecided". A fail is proof: these samples are counterexamples. A pass
-    proves nothing beyond the samples, the starts and the iteration that were tried: another start
-    may lead elsewhere, another iteration (an undamped one, say) may not converge. The model must be
-    in evaluation mode.
+    A model passes if the error does not rise past training, batch mates do not matter and at most
+    1 % of the samples fail the second or the third check. Where samples have not come that far but
+    still approach, the verdict is "undecided". A fail rests on counterexamples, as far as T
+    iterations show them. A pass proves nothing beyond the samples, the starts and the iteration
+    that were tried: another start may lead elsewhere, another iteration (an undamped one, say) may
+    not converge. The model must be in evaluation mode.
 
     Args:
         train_max_iter: The training depth, at least 1.

@@ -87,27 +87,39 @@ class EquilibriumAudit:
 
     @property
     def over_iteration(self) -> float:
-        """The mean error at T as a multiple of the least; 1 where both are rounding."""
-        least, end = self.error_mean[self.t_least], self.error_mean[-1]
-        # A minimum of zero is as good as any other that rounding allows.
-        floor = 100 * self.rounding * self.error_mean.max()
-        if end <= least + floor:
-            return 1.0
-        return float(end / least.clamp(min=torch.finfo(end.dtype).tiny))
+        """The mean error at T as a multiple of the least over all t; 1 where both are rounding."""
+        return self._rise(self.error_mean)
 
     @property
     def error_rises(self) -> bool:
-        """Whether the error rises past its minimum, by more than 2 %."""
+        """Whether the error at T is above the least over all t, by more than 2 %."""
         return self.over_iteration > RISE
+
+    @property
+    def error_rises_past_training(self) -> bool:
+        """Whether it is above the least from the training depth on: what was trained is not kept.
+
+        Where only an iterate before the training depth is better, the model may well be the
+        equilibrium that it was trained to be.
+        """
+        return self._rise(self.error_mean[self.train_max_iter :]) > RISE
 
     @property
     def is_equilibrium(self) -> bool | None:
         """Whether all checks passed; None where nothing failed, but not all samples are there."""
         depends = self.batch_difference is not None and self.batch_difference > self.batch_tolerance
         failed = max(self.stuck + self.ever_nonfinite, self.elsewhere) > FEW
-        if self.error_rises or failed or depends:
+        if self.error_rises_past_training or failed or depends:
             return False
         return None if max(self.still_falling, self.approaching) > FEW else True
+
+    def _rise(self, errors: Tensor) -> float:
+        """The last of some errors by their least."""
+        least, end = errors.nan_to_num(torch.inf).min(), errors[-1]
+        # A minimum of zero is as good as any other that rounding allows.
+        if not end > least + 100 * self.rounding * self.error_mean.max():
+            return 1.0
+        return float(end / least.clamp(min=torch.finfo(end.dtype).tiny))
 
     @property
     def verdict(self) -> str:
@@ -127,5 +139,6 @@ class EquilibriumAudit:
     def numbers(self) -> dict[str, float | int | str | bool | None]:
         """Return all that is no curve, by name."""
         names = [f.name for f in fields(self) if not isinstance(getattr(self, f.name), Tensor)]
-        derived = ["n_iter", "t_least", "over_iteration", "is_equilibrium"]
+        derived = ["n_iter", "t_least", "over_iteration", "error_rises_past_training"]
+        derived.append("is_equilibrium")
         return {name: getattr(self, name) for name in names + derived}

@@ -18,9 +18,12 @@ def sentences(audit: "EquilibriumAudit") -> list[str]:
     Args:
         audit: The numbers.
     """
+    answer = _HEADS[audit.is_equilibrium]
+    if audit.is_equilibrium and audit.error_rises:
+        answer += ", though an earlier iterate has the least error"
     head = (
-        f"{_HEADS[audit.is_equilibrium]}. Trained {audit.training}; asked of {audit.n_samples:,} "
-        f"samples, iterated to t = {audit.n_iter} by {audit.iteration}"
+        f"{answer}. Trained {audit.training}; asked of {audit.n_samples:,} samples, iterated to "
+        f"t = {audit.n_iter} by {audit.iteration}"
     )
     checks = [_error(audit), _convergence(audit), _paths(audit), _batch(audit)]
     return [f"audit: {text}." for text in (head, *checks)]
@@ -71,8 +74,9 @@ def _error(audit: "EquilibriumAudit") -> str:
         return f"its error does not rise: {_points(audit, points)}"
     points[t] = f"{points[t]}, its least" if t in points else f"at its least (t = {t})"
     where = f" past the training depth of {depth}" * past
+    what = "rises" if audit.error_rises_past_training else "is least before the training depth"
     ratio = f"{audit.over_iteration:.3g} times the least"
-    return f"its error rises{where}: {_points(audit, points)}, {ratio}"
+    return f"its error {what}{where}: {_points(audit, points)}, {ratio}"
 
 
 def _points(audit: "EquilibriumAudit", points: dict[int, str]) -> str:

@@ -132,6 +132,20 @@ def test_the_least_error_is_found_and_the_rise_after_it(k):
     assert least[k] in found.verdict
 
 
+def test_an_equilibrium_whose_earlier_iterate_is_better_stays_one():
+    operator, (x, z_star) = affine(0.5)
+    # 2^-20 of the way is left at the training depth: no rise past it, but one of 12 % before.
+    size = z_star.norm(dim=1, keepdim=True)
+    target = (1 - 0.5**3) * z_star
+    found = ask(operator, [(x / size, target / size)], objective=Offset(), depth=20)
+    assert found.t_least == 3
+    assert found.over_iteration == pytest.approx(1 + 0.5**3)
+    assert not found.error_rises_past_training
+    assert found.is_equilibrium is True
+    assert "an equilibrium, though an earlier iterate has the least error." in found.verdict
+    assert "its error is least before the training depth: 1 at its least (t = 3)" in found.verdict
+
+
 class Bistable(Affine):
     """z = tanh(3 z) + x: for small x, two attracting fixed points, one of each sign."""
 
