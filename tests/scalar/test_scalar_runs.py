@@ -24,7 +24,7 @@ def cli(tmp_path, monkeypatch):
 def test_task_is_registered_and_its_classes_can_be_imported():
     spec = registry.get("scalar")
     classes = registry.load_classes("scalar", spec)
-    assert set(spec.operators) == {"mlp", "naive", "reciprocal", "construction"}
+    assert set(spec.operators) == {"mlp", "capped", "naive", "reciprocal", "construction"}
     assert classes["operators.mlp"] is ScalarMLP
 
 
