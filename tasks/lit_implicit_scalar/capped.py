@@ -89,7 +89,8 @@ def max_min(h: Tensor) -> Tensor:
 
 
 def clip_singular_values(weight: Tensor) -> Tensor | None:
-    """Return the nearest matrix (Frobenius norm) with a 2-norm of at most 1; None if it is this.
+    """Return the nearest matrix (Frobenius norm) with a 2-norm of at most 1; None if it is this,
+    or not finite.
 
     By eigenvectors of the smaller Gram matrix, in float64 where the device has it, as the cap is
     held to the last digit of float32; what lies below 1 is left as it is.
@@ -99,6 +100,8 @@ def clip_singular_values(weight: Tensor) -> Tensor | None:
     """
     tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
     tall = tall.to(widest_dtype(weight.device))
+    if not tall.isfinite().all():
+        return None  # training broke; whoever looks at its loss says so better
     squares, vectors = torch.linalg.eigh(tall.T @ tall)
     if squares[-1] <= 1:
         return None

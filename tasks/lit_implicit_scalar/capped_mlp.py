@@ -26,7 +26,7 @@ class ScalarCappedMLP(AbstractOperator):
         arXiv:2510.03638: steep maps from simple operators; no uniform bound on the fixed-point map.
     """
 
-    def __init__(self, cap: float = 10.0, width: int = 256) -> None:
+    def __init__(self, cap: float = 10.0, width: int = 64) -> None:
         super().__init__()
         self.one_pass = CappedNetwork(2, 1, cap, width, type(self).__name__)
         with torch.no_grad():

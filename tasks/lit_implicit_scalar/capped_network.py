@@ -16,7 +16,7 @@ class ScalarCappedNetwork(nn.Module):
         ValueError: If the cap is not positive and finite, or the width is odd or below 2.
     """
 
-    def __init__(self, cap: float = 10.0, width: int = 256) -> None:
+    def __init__(self, cap: float = 10.0, width: int = 64) -> None:
         super().__init__()
         self.one_pass = CappedNetwork(1, 1, cap, width, type(self).__name__)
 
