@@ -89,17 +89,17 @@ def max_min(h: Tensor) -> Tensor:
 
 
 def clip_singular_values(weight: Tensor) -> Tensor | None:
-    """Return the nearest matrix (Frobenius norm) with a 2-norm of at most 1; None if it is this,
-    or not finite.
+    """Return the nearest matrix, in the Frobenius norm, whose 2-norm is at most 1.
 
-    By eigenvectors of the smaller Gram matrix, in float64 where the device has it, as the cap is
-    held to the last digit of float32; what lies below 1 is left as it is.
+    None if it is the matrix itself, or if that is not finite. By eigenvectors of the smaller
+    Gram matrix, in float64 where the device has it, as the cap is held to the last digit of
+    float32; singular values below 1 are left as they are.
 
     Args:
         weight: Shape `(m, n)`.
     """
-    tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
-    tall = tall.to(widest_dtype(weight.device))
+    flip = weight.shape[0] < weight.shape[1]
+    tall = (weight.T if flip else weight).to(widest_dtype(weight.device))
     if not tall.isfinite().all():
         return None  # training broke; whoever looks at its loss says so better
     squares, vectors = torch.linalg.eigh(tall.T @ tall)
@@ -107,5 +107,5 @@ def clip_singular_values(weight: Tensor) -> Tensor | None:
         return None
     above = squares > _LARGEST**2
     v = vectors[:, above]
-    clipped = tall - (tall @ v) * (1 - _LARGEST / squares[above].sqrt()) @ v.T
-    return (clipped if weight.shape[0] >= weight.shape[1] else clipped.T).to(weight.dtype)
+    clipped: Tensor = tall - (tall @ v) * (1 - _LARGEST / squares[above].sqrt()) @ v.T
+    return (clipped.T if flip else clipped).to(weight.dtype)

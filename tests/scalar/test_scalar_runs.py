@@ -24,6 +24,7 @@ def cli(tmp_path, monkeypatch):
 def test_task_is_registered_and_its_classes_can_be_imported():
     spec = registry.get("scalar")
     classes = registry.load_classes("scalar", spec)
+    assert set(spec.baselines) == {"capped"}
     assert set(spec.operators) == {"mlp", "capped", "naive", "reciprocal", "construction"}
     assert classes["operators.mlp"] is ScalarMLP
 
@@ -36,6 +37,7 @@ def test_curve_of_an_operator_without_parameters_is_the_closed_form(cli, tmp_pat
     curve = json.loads((folder / "figures" / "test_lipschitz_curve.json").read_text())
     slopes = curve["columns"]["lipschitz_x"] if "columns" in curve else curve["lipschitz_x"]
     assert slopes[20] == pytest.approx(0.25 * 20 * 19 / 2, rel=2e-3)
+    assert (folder / "figures" / "test_iterates.png").is_file()
 
 
 def test_test_measures_an_operator_without_parameters(cli, tmp_path, capsys):
