@@ -174,6 +174,23 @@ class AbstractObjective(nn.Module, ABC):
         """Draw the answers to a batch, by name of the picture. Default: none."""
         return {}
 
+    @property
+    def times(self) -> Sequence[int]:
+        """The t at which `figures_over_iterations` shows y_t, where the config names none."""
+        return (1, 5, 20)
+
+    def figures_over_iterations(
+        self, iterates: Mapping[int, Any], y: Any, batch: Any
+    ) -> Mapping[str, "Figure"]:
+        """Draw how the answers to a batch come about, by name of the picture. Default: none.
+
+        Args:
+            iterates: The answers y_t by plain Picard iteration, by t, ascending.
+            y: The answer of the test solver.
+            batch: The batch.
+        """
+        return {}
+
     def write(self, y: Any, solution: "Solution | None", batch: Any, folder: Path) -> None:
         """Write the answers to a batch into `folder`, for `predict`. Default: `predictions.pt`.
 

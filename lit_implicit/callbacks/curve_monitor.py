@@ -1,11 +1,11 @@
 """What the monitors of curves over iterations share."""
 
 import math
-from dataclasses import fields
 from typing import Any
 
 from lit_implicit.callbacks.monitor import AbstractMonitor, Columns
 from lit_implicit.module import ImplicitLightningModule
+from lit_implicit.probes.iterates import iteration_of
 from lit_implicit.solvers import AbstractSolver, Picard
 
 
@@ -46,7 +46,7 @@ class AbstractCurveMonitor(AbstractMonitor):
         return 2 * module.solver.max_iter if self.n_iter is None else self.n_iter
 
     def iteration(self) -> str:
-        return f", by {_iteration(self.solver or Picard())}"
+        return f", by {iteration_of(self.solver or Picard())}"
 
     def settings(self, result: Any) -> dict[str, Any]:
         return {"solver": repr(self.solver or Picard())}
@@ -65,14 +65,3 @@ class AbstractCurveMonitor(AbstractMonitor):
                     if not math.isnan(values[t]):
                         board.add_scalar(f"{stage}_curve/{name}_t{t}", values[t], epoch)
                     t *= 2
-
-
-def _iteration(solver: AbstractSolver) -> str:
-    """Name a solver and what changes its iterates, as `Picard(damping=0.5)`."""
-    rest = ("rtol", "atol", "max_iter")  # a probe listens to none of these
-    changed = [
-        f"{field.name}={getattr(solver, field.name)}"
-        for field in fields(solver)  # type: ignore[arg-type]
-        if field.name not in rest and getattr(solver, field.name) != field.default
-    ]
-    return type(solver).__name__ + (f"({', '.join(changed)})" if changed else "")

@@ -14,7 +14,8 @@ from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes.audit_result import PATH_TOLERANCE, EquilibriumAudit
 from lit_implicit.probes.audit_runs import batch_difference, long_run, run_from_random
-from lit_implicit.probes.audit_verdict import in_words, iteration_of
+from lit_implicit.probes.audit_verdict import in_words
+from lit_implicit.probes.iterates import iteration_of
 from lit_implicit.solvers import AbstractSolver
 
 _FALLS = 0.75

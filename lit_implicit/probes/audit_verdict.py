@@ -1,10 +1,8 @@
 """An audit in words: what was found, with the numbers that it rests on."""
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from lit_implicit.adjoints import AbstractAdjoint, Implicit, JacobianFree, Unrolled
-from lit_implicit.solvers import AbstractSolver
 
 if TYPE_CHECKING:
     from lit_implicit.probes.audit_result import EquilibriumAudit
@@ -48,17 +46,6 @@ def in_words(adjoint: AbstractAdjoint, max_iter: int) -> str:
         case _:
             words = f"by {type(adjoint).__name__}"
     return f"{words} after at most {max_iter} iterations"
-
-
-def iteration_of(solver: AbstractSolver) -> str:
-    """Name a solver and what changes its iterates, as `Picard(damping=0.5)`."""
-    rest = ("rtol", "atol", "max_iter")  # a probe listens to none of these
-    changed = [
-        f"{field.name}={getattr(solver, field.name)}"
-        for field in fields(solver)  # type: ignore[arg-type]
-        if field.name not in rest and getattr(solver, field.name) != field.default
-    ]
-    return type(solver).__name__ + (f"({', '.join(changed)})" if changed else "")
 
 
 def _error(audit: "EquilibriumAudit") -> str:

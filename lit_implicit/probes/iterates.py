@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
 from random import Random
 from typing import Any, NamedTuple
 
@@ -74,3 +75,14 @@ def seed_of_batch(seed: int, batch: int) -> int:
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank = torch.distributed.get_rank() if distributed else 0
     return Random(f"{seed}, {rank}, {batch}").getrandbits(63)
+
+
+def iteration_of(solver: AbstractSolver) -> str:
+    """Name a solver and what changes its iterates, as `Picard(damping=0.5)`."""
+    rest = ("rtol", "atol", "max_iter")  # a probe listens to none of these
+    changed = [
+        f"{field.name}={getattr(solver, field.name)}"
+        for field in fields(solver)  # type: ignore[arg-type]
+        if field.name not in rest and getattr(solver, field.name) != field.default
+    ]
+    return type(solver).__name__ + (f"({', '.join(changed)})" if changed else "")

@@ -113,8 +113,7 @@ def determinism(case: OperatorCase) -> None:
             raise BrokenError(
                 f"In {mode} mode, `forward` answers differently when called twice with the same "
                 f"(z, c), by {gap(first, second):.1e}. Draw masks and noise once in `encode`, and "
-                "freeze what is updated at each call (statistics, the power iteration of "
-                "`spectral_norm`)."
+                "freeze what is updated at each call (statistics, counters)."
             )
     bound = case.bind()
     _check_starts(case, bound)

@@ -8,9 +8,11 @@ task = TaskSpec(
     objective="lit_implicit_scalar.objective.ScalarObjective",
     operators={
         "mlp": "lit_implicit_scalar.mlp.ScalarMLP",
+        "capped": "lit_implicit_scalar.capped_mlp.ScalarCappedMLP",
         "naive": "lit_implicit_scalar.naive.ScalarNaive",
         "reciprocal": "lit_implicit_scalar.reciprocal.ScalarReciprocal",
         "construction": "lit_implicit_scalar.construction.ScalarConstruction",
     },
+    baselines={"capped": "lit_implicit_scalar.capped_network.ScalarCappedNetwork"},
     install="pip install 'lit-implicit[scalar]'",
 )

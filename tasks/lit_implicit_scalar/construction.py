@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lit_implicit.operator import AbstractOperator
 from lit_implicit_scalar.general_step import general_step
-from lit_implicit_scalar.targets import TargetName, find_target
+from lit_implicit_scalar.targets import TARGETS, ScalarTarget, TargetName, find_target
 
 
 class StepAndPull(NamedTuple):
@@ -50,7 +50,7 @@ class ScalarConstruction(AbstractOperator):
         c: float | None = None,
     ) -> None:
         super().__init__()
-        self.target = find_target(target, "ScalarConstruction.target")
+        find_target(target, "ScalarConstruction.target")
         self.target_names: tuple[str, ...] = (target,)
         if step not in ("target", "general"):
             raise ValueError(
@@ -60,6 +60,11 @@ class ScalarConstruction(AbstractOperator):
         self.c = self.target.c if c is None else c
         if not 0 < self.c <= 1:
             raise ValueError(f"`ScalarConstruction.c` must lie in (0, 1], got {c}.")
+
+    @property
+    def target(self) -> ScalarTarget:
+        """The function F, looked up by name: its closures could not be pickled with the model."""
+        return TARGETS[self.target_names[0]]
 
     @property
     def bounds(self) -> tuple[float, float]:

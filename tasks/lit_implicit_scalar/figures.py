@@ -1,23 +1,19 @@
 """Pictures in the manner of the paper's Figure 1: F, iterates, the answer, poles dashed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from lit_implicit import Equilibrium
-from lit_implicit.layout import widest_dtype
-from lit_implicit.probes import iterates
-from lit_implicit_scalar.points import ScalarBatch, draw_points
+from lit_implicit_scalar.points import ScalarBatch
 from lit_implicit_scalar.targets import ScalarTarget, find_target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_HEIGHT = 10.0
-"""Pictures show y from -10 to 10, as the paper's."""
+_SHOWN = 0.98
+"""Share of the values of F within the picture, where its target does not say: no pole whole."""
 
 
 def draw_answer(y: Tensor, batch: ScalarBatch) -> "Figure":
@@ -34,6 +30,7 @@ def draw_answer(y: Tensor, batch: ScalarBatch) -> "Figure":
     axes = figure.subplots()
     x = batch.x.detach().cpu().double()
     _panel(axes, target, x, batch.target.detach().cpu(), "F", "0.6")
+    axes.set_ylim(*_limits(target, batch.target))
     _panel(axes, target, x, y.detach().cpu(), "answer y", "C0")
     axes.set_title(f"{target.formula}\n{len(x)} points", fontsize="medium")
     axes.set_ylabel("F(x), y")
@@ -41,52 +38,30 @@ def draw_answer(y: Tensor, batch: ScalarBatch) -> "Figure":
     return figure
 
 
-@torch.no_grad()
-def draw_iterates(
-    equilibrium: Equilibrium,
-    target_name: str,
-    times: Sequence[int] = (5, 20, 100),
-    n_points: int = 2000,
-    max_iter: int = 10_000,
-) -> "Figure":
+def draw_iterates(iterates: Mapping[int, Tensor], y: Tensor, batch: ScalarBatch) -> "Figure":
     """Draw F, the iterates y_t at some t, and y_*, side by side: the paper's Figure 1.
 
-    Iterates are those of plain Picard iteration. The last panel is the iterate `max_iter`, which
-    next to a singular point need not have converged.
-
     Args:
-        equilibrium: The model.
-        target_name: The function that it answers with, a key of `TARGETS`.
-        times: The t of the iterates, ascending.
-        n_points: Points over the domain.
-        max_iter: The t of the last panel; more than the last of `times`.
-
-    Raises:
-        ValueError: If the target is not known, or the times do not ascend from 0 to `max_iter`.
+        iterates: y_t by t, ascending, each of shape `(n,)`.
+        y: The answer of the solver, y_* where it converged, shape `(n,)`.
+        batch: The points.
     """
     from matplotlib.figure import Figure
 
-    target = find_target(target_name, "draw_iterates.target_name")
-    shown = [*times, max_iter]
-    if shown != sorted(set(shown)) or shown[0] < 0:
-        raise ValueError(
-            "`draw_iterates.times` must ascend, from 0 on and below `max_iter`, "
-            f"got {tuple(times)} with `max_iter` {max_iter}."
-        )
-    device = next((tensor.device for tensor in equilibrium.parameters()), torch.device("cpu"))
-    x = draw_points(target, "test", n_points, spread="grid", closest=1e-4)
-    dtype = next((p.dtype for p in equilibrium.parameters()), widest_dtype(device))
-    panels = {"F": target.function(x)}
-    for t, item in enumerate(iterates(equilibrium, x.to(device, dtype), max_iter)):
-        if t in shown:
-            panels[f"y_* (t = {t})" if t == max_iter else f"y_{t}"] = item.y.cpu()
-    figure = Figure(figsize=(2.8 * len(panels), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    for number, (one, (name, y)) in enumerate(zip(axes, panels.items(), strict=True)):
-        _panel(one, target, x, y, name, f"C{number}")
-        one.set_title(name, fontsize="medium")
-    axes[0].set_ylabel("y")
-    figure.suptitle(f"{type(equilibrium.operator).__name__}: {target.formula}", fontsize="medium")
+    target = find_target(batch.target_name, "ScalarBatch.target_name")
+    panels = {"F": batch.target, **{f"y_{t}": y_t for t, y_t in iterates.items()}, "y_*": y}
+    figure = Figure(figsize=(2.4 * len(panels), 2.8), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    x = batch.x.detach().cpu().double()
+    for number, (axes, (name, values)) in enumerate(zip(all_axes, panels.items(), strict=True)):
+        _panel(axes, target, x, values.detach().cpu(), name, f"C{number % 10}")
+        # Set as mathematics: y with t below it, and the star of the equilibrium.
+        base, _, index = name.partition("_")
+        axes.set_title(f"${base}_{{{index}}}$" if index else f"${base}$")
+        axes.set_xlim(target.intervals[0][0], target.intervals[-1][1])
+    all_axes[0].set_ylabel("y")
+    all_axes[0].set_ylim(*_limits(target, batch.target))
+    figure.suptitle(target.formula, fontsize="medium")
     return figure
 
 
@@ -101,6 +76,16 @@ def _panel(
         axes.plot(x[inside][order], y[inside][order], color=color, label=name)
     for pole in target.poles:
         axes.axvline(pole, color="gray", linestyle="--", linewidth=1)
-    axes.set_ylim(-_HEIGHT, _HEIGHT)
     axes.set_xlabel("x")
     axes.grid(alpha=0.3)
+
+
+def _limits(target: ScalarTarget, f: Tensor) -> tuple[float, float]:
+    """Return the range of y in a picture of F and of what is to become it."""
+    if target.limits is not None:
+        return target.limits
+    shares = f.new_tensor([(1 - _SHOWN) / 2, (1 + _SHOWN) / 2])
+    low, high = f.detach().quantile(shares).tolist()
+    low, high = min(low, 0.0), max(high, 0.0)  # the start is in the picture
+    margin = 0.05 * (high - low)
+    return low - margin, high + margin

@@ -1,6 +1,6 @@
 """What is asked of a model of a function of one number: its loss, error and perturbation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
-from lit_implicit_scalar.figures import draw_answer
+from lit_implicit_scalar.figures import draw_answer, draw_iterates
 from lit_implicit_scalar.points import make_batch
 from lit_implicit_scalar.targets import TARGETS
 
@@ -124,3 +124,14 @@ class ScalarObjective(AbstractObjective):
     def figures(self, y: Any, batch: Any) -> Mapping[str, "Figure"]:
         """Draw F and the answer over the points of the batch."""
         return {"answer": draw_answer(y, batch)}
+
+    @property
+    def times(self) -> Sequence[int]:
+        """Those of the paper's Figure 1."""
+        return (5, 20, 100)
+
+    def figures_over_iterations(
+        self, iterates: Mapping[int, Any], y: Any, batch: Any
+    ) -> Mapping[str, "Figure"]:
+        """Draw F, the iterates and the answer side by side, as the paper's Figure 1."""
+        return {"iterates": draw_iterates(iterates, y, batch)}

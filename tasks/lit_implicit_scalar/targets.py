@@ -37,6 +37,7 @@ class ScalarTarget:
         a: Lipschitz constant of `shape` times F.
         b: Lipschitz constant of `shape`.
         c: Default factor of the step, in (0, 1].
+        limits: Range of y in pictures; None leaves it to the points at hand.
     """
 
     formula: str
@@ -49,6 +50,7 @@ class ScalarTarget:
     a: float
     b: float
     c: float = 0.5
+    limits: tuple[float, float] | None = None
 
     def distance(self, x: Tensor) -> Tensor:
         """Return the distance of each point to the nearest singular one, shape `(n,)`."""
@@ -155,6 +157,7 @@ TARGETS: dict[str, ScalarTarget] = {
         a=_FIGURE_ONE_A,
         b=math.sqrt(2) * _FIGURE_ONE_A,
         c=1.0,  # the paper's
+        limits=(-10.0, 10.0),  # the paper's
     ),
 }
 """The targets by name."""

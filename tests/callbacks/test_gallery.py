@@ -1,11 +1,12 @@
 """Pictures of the first batch, where and when they are due."""
 
 import pytest
+import torch
 from affine_task import AffineData, AffineNetwork, AffineObjective, AffineOperator
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lit_implicit import ExplicitLightningModule, ImplicitLightningModule
+from lit_implicit import Anderson, ExplicitLightningModule, ImplicitLightningModule
 from lit_implicit.callbacks import Gallery
 from lit_implicit.errors import ConfigError
 
@@ -73,6 +74,61 @@ def test_task_without_figures_shows_none(tmp_path):
     module = ImplicitLightningModule(AffineOperator(), AffineObjective())
     trainer_in(tmp_path, max_epochs=1, callbacks=[Gallery(1)]).fit(module, AffineData())
     assert not list(tmp_path.rglob("*.png"))
+
+
+class IteratedObjective(AffineObjective):
+    """Remembers the iterates that it was given to draw."""
+
+    times = (1, 3)
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = []
+
+    def figures_over_iterations(self, iterates, y, batch):
+        from matplotlib.figure import Figure
+
+        self.drawn.append((dict(iterates), y, batch))
+        return {"iterates": Figure()}
+
+
+@pytest.mark.parametrize("times", [None, [0, 2, 7]])
+def test_iterates_of_the_first_test_batch_are_shown(tmp_path, times):
+    objective, data = IteratedObjective(), AffineData(n_samples=8, batch_size=4)
+    operator = AffineOperator(0.5)
+    module = ImplicitLightningModule(operator, objective, Anderson(rtol=1e-6))
+    gallery = Gallery(every_n_epochs=1, times=times)
+    trainer = trainer_in(tmp_path, max_epochs=1, callbacks=[gallery])
+    trainer.fit(module, data)
+    assert not objective.drawn  # the validation of a fit would pay for it again and again
+    trainer.test(module, data, verbose=False)
+    ((drawn, y, batch),) = objective.drawn
+    assert list(drawn) == (times or [1, 3])
+    w = operator.weight.detach()
+    for t, y_t in drawn.items():
+        exact = sum((batch[0] @ torch.linalg.matrix_power(w, k) for k in range(t)), 0 * batch[0])
+        assert torch.allclose(y_t, exact, atol=1e-6)
+    assert torch.allclose(y, batch[0] @ torch.linalg.inv(torch.eye(len(w)) - w), atol=1e-4)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["test_iterates.png"]
+
+
+@pytest.mark.parametrize("case", ["no times", "no such figures", "explicit"])
+def test_nothing_is_iterated_for_no_picture(tmp_path, case, monkeypatch):
+    monkeypatch.setattr("lit_implicit.callbacks.gallery.iterates", None)  # fails if called
+    objective = AffineObjective() if case == "no such figures" else IteratedObjective()
+    if case == "explicit":
+        module = ExplicitLightningModule(AffineNetwork(), objective)
+    else:
+        module = ImplicitLightningModule(AffineOperator(), objective)
+    gallery = Gallery(times=[] if case == "no times" else None)
+    trainer_in(tmp_path, callbacks=[gallery]).test(module, AffineData(), verbose=False)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("times", [[5, 2], [-1, 3], [2, 2]])
+def test_times_that_do_not_ascend_are_named(times):
+    with pytest.raises(ConfigError, match=r"`Gallery\.times` must ascend, from 0 on, got \["):
+        Gallery(times=times)
 
 
 def test_negative_number_of_epochs_is_named():

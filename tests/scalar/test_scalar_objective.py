@@ -3,9 +3,6 @@
 import pytest
 import torch
 
-from lit_implicit import Equilibrium
-from lit_implicit_scalar.construction import ScalarConstruction
-from lit_implicit_scalar.figures import draw_iterates
 from lit_implicit_scalar.objective import ScalarObjective
 from lit_implicit_scalar.points import draw_points, make_batch
 from lit_implicit_scalar.targets import TARGETS
@@ -75,18 +72,34 @@ def test_answer_is_drawn_branch_by_branch_with_dashed_poles():
     assert all((x[0] < pole) == (x[-1] < pole) for x in solid for pole in (0.0, 1.0))
 
 
-def test_iterates_are_drawn_as_in_the_papers_figure_1():
-    layer = Equilibrium(ScalarConstruction("figure_one"))
-    figure = draw_iterates(layer, "figure_one", n_points=200, max_iter=300)
+def test_iterates_are_drawn_side_by_side_as_in_the_papers_figure_1():
+    part = batch("figure_one", 200)
+    step = TARGETS["figure_one"].shape(part.x)
+    iterates = {t: (1 - (1 - step) ** t) * part.target for t in (5, 20, 100)}
+    figure = ScalarObjective().figures_over_iterations(iterates, part.target, part)["iterates"]
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["F", "y_5", "y_20", "y_100", "y_* (t = 300)"]
-    x, y = figure.axes[2].lines[0].get_data()
-    x = torch.as_tensor(x)
-    step = TARGETS["figure_one"].shape(x)
-    assert torch.allclose(torch.as_tensor(y), (1 - (1 - step) ** 20) * -x)
+    assert titles == ["$F$", "$y_{5}$", "$y_{20}$", "$y_{100}$", "$y_{*}$"]
+    x, y = (torch.as_tensor(values) for values in figure.axes[2].lines[0].get_data())
+    assert torch.allclose(y, (1 - (1 - TARGETS["figure_one"].shape(x)) ** 20) * -x)
+    for axes in figure.axes:
+        assert axes.get_xlim() == (-2.0, 3.0)
+        assert axes.get_ylim() == (-10.0, 10.0)
+        dashed = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+        assert set(dashed) == {0.0, 1.0}
     figure.canvas.draw()
-    with pytest.raises(ValueError, match=r"`draw_iterates.times` must ascend"):
-        draw_iterates(layer, "figure_one", times=(5, 2))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_pictures_show_the_start_and_most_of_the_function(name):
+    part = batch(name, 500, closest=1e-2)
+    for figures in (
+        ScalarObjective().figures(part.target, part),
+        ScalarObjective().figures_over_iterations({1: part.target}, part.target, part),
+    ):
+        (figure,) = figures.values()
+        low, high = figure.axes[0].get_ylim()
+        assert low < 0 < high
+        assert ((part.target > low) & (part.target < high)).double().mean() > 0.9
 
 
 @pytest.mark.parametrize("settings", [{"floor": 0.0}, {"step": 1.0}])

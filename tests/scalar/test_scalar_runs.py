@@ -1,13 +1,16 @@
 """The task on the command line: operators that train, operators that only answer."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+import lit_implicit
 from lit_implicit import registry
 from lit_implicit_scalar.mlp import ScalarMLP
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
          "--trainer.enable_model_summary=false", "--task=scalar",
          "--data.n_train=64", "--data.n_val=16", "--data.n_test=50"]  # fmt: skip
@@ -24,7 +27,8 @@ def cli(tmp_path, monkeypatch):
 def test_task_is_registered_and_its_classes_can_be_imported():
     spec = registry.get("scalar")
     classes = registry.load_classes("scalar", spec)
-    assert set(spec.operators) == {"mlp", "naive", "reciprocal", "construction"}
+    assert set(spec.baselines) == {"capped"}
+    assert set(spec.operators) == {"mlp", "capped", "naive", "reciprocal", "construction"}
     assert classes["operators.mlp"] is ScalarMLP
 
 
@@ -36,6 +40,7 @@ def test_curve_of_an_operator_without_parameters_is_the_closed_form(cli, tmp_pat
     curve = json.loads((folder / "figures" / "test_lipschitz_curve.json").read_text())
     slopes = curve["columns"]["lipschitz_x"] if "columns" in curve else curve["lipschitz_x"]
     assert slopes[20] == pytest.approx(0.25 * 20 * 19 / 2, rel=2e-3)
+    assert (folder / "figures" / "test_iterates.png").is_file()
 
 
 def test_test_measures_an_operator_without_parameters(cli, tmp_path, capsys):
@@ -46,6 +51,23 @@ def test_test_measures_an_operator_without_parameters(cli, tmp_path, capsys):
     report = json.loads((folder / "report.json").read_text())
     assert report["n_parameters"] == 0
     assert report["metrics"]["test"]["error"] < 0.1
+
+
+@pytest.mark.parametrize("config", ["scalar_capped", "scalar_capped_explicit"])
+def test_capped_networks_train_on_the_command_line(cli, tmp_path, capsys, config):
+    """The configs as they are, but for their length and another cap."""
+    kind = "network" if "explicit" in config else "operator"
+    args = [f"--config={CONFIGS / config}.yaml", f"--model.{kind}.cap=5", "--data.batch_size=32"]
+    args += ["--trainer.max_epochs=2", "--trainer.log_every_n_steps=1"]
+    assert cli("fit", *args) == 0, capsys.readouterr().err
+    (folder,) = (tmp_path / "runs" / "scalar").iterdir()
+    module = lit_implicit.load(folder / "checkpoints" / "best.ckpt")
+    one_pass = getattr(module, kind).one_pass
+    assert one_pass.cap == 5
+    assert 0 < one_pass.bound() <= 5
+    drawn = {path.name for path in (folder / "figures").glob("test_*.png")}
+    assert "test_answer.png" in drawn
+    assert ("test_iterates.png" in drawn) == (kind == "operator")
 
 
 def test_predict_writes_an_answer_for_each_point(cli, tmp_path, capsys):

@@ -210,10 +210,6 @@ def test_a_pattern_that_fits_nothing_is_refused():
 @pytest.mark.parametrize("name", ["scalar", "lp"])
 def test_the_tasks_of_this_project_pass(name, tmp_path):
     own = {"root": str(tmp_path), "progress": False, "sizes": [(6, 20, 30), (5, 10, 20)]}
-    report = check_task(
-        name, data_args={**SMALL, **(own if name == "lp" else {})},
-        # A target's shape is a closure: the operator cannot be sent to a spawned process.
-        skip=["operators.construction.pickling"] if name == "scalar" else [],
-    )  # fmt: skip
+    report = check_task(name, data_args={**SMALL, **(own if name == "lp" else {})})
     allowed = {"derivative", "leaves", "metrics"}  # no parameters; not defined by the task
     assert {skipped.rpartition(".")[2] for skipped in report.names("skipped")} <= allowed
