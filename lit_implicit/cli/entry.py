@@ -41,7 +41,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 if all went well, 2 for an error that its user can repair, 1 or 130 after
-        Ctrl-C. Any other error is raised.
+        Ctrl-C, 143 after SIGTERM. Any other error is raised.
     """
     argv = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in argv
@@ -56,7 +56,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130  # the shells' number for it
     except SystemExit as err:  # argparse leaves this way after --help and --print_config
-        return err.code if isinstance(err.code, int) else int(err.code is not None)
+        if err.code is None:  # and Lightning this way after SIGTERM
+            return 143
+        return err.code if isinstance(err.code, int) else 1
 
 
 def _run(argv: list[str]) -> int:

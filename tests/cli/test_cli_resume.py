@@ -1,0 +1,90 @@
+"""A run that was killed goes on to the numbers of one that was not, to the last bit."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+KILLER = """
+import os, signal
+from lightning.pytorch import Callback
+
+class Killer(Callback):
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == int(os.environ.get("KILL_AT", -1)):
+            os.kill(os.getpid(), getattr(signal, os.environ["KILL_BY"]))
+"""
+
+# Everything that is drawn while training: order of the points, budgets, probes of the penalty.
+EXTRAS = {
+    "trainer": {
+        "max_epochs": 4,
+        "enable_progress_bar": False,
+        "callbacks": [
+            {"class_path": "killer.Killer"},
+            {"class_path": "lit_implicit.IterationBudget", "init_args": {"min_iter": 2}},
+        ],
+    },
+    "model": {
+        "init_args": {
+            "regularizers": [
+                {"class_path": "lit_implicit.JacobianNorm", "init_args": {"weight": 0.1}}
+            ]
+        }
+    },
+    "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-2}},
+    "lr_scheduler": {
+        "class_path": "torch.optim.lr_scheduler.CosineAnnealingLR",
+        "init_args": {"T_max": 4},
+    },
+    **dict.fromkeys(("test_time_curve", "lipschitz_curve", "regularity", "audit", "gallery")),
+}
+
+
+def fit(folder, *args, **environment):
+    """Run `lit-implicit fit` in a process of its own."""
+    paths = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    program = Path(sys.executable).with_name("lit-implicit")
+    return subprocess.run(
+        [program, "fit", *map(str, args)], cwd=folder, capture_output=True, text=True, check=False,
+        timeout=300, env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment},
+    )  # fmt: skip
+
+
+def outcome(folder):
+    metrics = json.loads((folder / "report.json").read_text())["metrics"]
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return metrics, last["state_dict"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [("SIGKILL", -9), ("SIGTERM", 143)])
+def test_killed_in_mid_epoch_and_resumed_it_ends_as_if_nothing_had_happened(tmp_path, how, code):
+    (tmp_path / "killer.py").write_text(KILLER)
+    (tmp_path / "extras.yaml").write_text(yaml.safe_dump(EXTRAS))
+    configs = ["--config", ROOT / "configs/smoke/scalar.yaml", "--config", "extras.yaml"]
+    whole = fit(tmp_path, *configs, "--run_dir=whole")
+    assert whole.returncode == 0, whole.stderr
+    # Two steps an epoch: the fifth is in the middle of the third.
+    killed = fit(tmp_path, *configs, "--run_dir=killed", KILL_AT="5", KILL_BY=how)
+    assert killed.returncode == code
+    assert how == "SIGKILL" or "To resume: lit-implicit fit --config" in killed.stderr
+    folder = tmp_path / "killed"
+    resumed = fit(
+        tmp_path, "--config", folder / "config.yaml",
+        "--ckpt_path", folder / "checkpoints" / "last.ckpt", "--run_dir=resumed",
+    )  # fmt: skip
+    assert resumed.returncode == 0, resumed.stderr
+    metrics, weights = outcome(tmp_path / "whole")
+    again, weights_again = outcome(tmp_path / "resumed")
+    assert again == metrics
+    assert weights.keys() == weights_again.keys()
+    for name, weight in weights.items():
+        assert torch.equal(weight, weights_again[name]), name
