@@ -36,7 +36,7 @@ def test_task_sets_data_objective_operator_and_defaults(settings):
     assert found["task"] == "affine"
     assert found["seed_everything"] == 0
     assert found["checkpoint"]["init_args"]["monitor"] == "val/error"
-    assert found["gallery"]["init_args"] == {"every_n_epochs": 10}
+    assert found["gallery"]["init_args"] == {"every_n_epochs": 10, "times": None}
 
 
 def test_task_key_in_yaml_equals_task_flag(settings, config):
