@@ -26,8 +26,8 @@ class Anderson(AbstractSolver):
     to them, so that the iterates do not depend on the scale of the state. A sample whose residual
     more than doubles after a mixed step forgets its history and takes a plain step. At the rounding
     of G there is nothing to mix, and steps are plain: so `Unrolled(last=k)` differentiates k of
-    them. Where G expands (|dG/dz| > 1), unrolled gradients grow with each such step: give `Unrolled`
-    no more iterations than the solve needs, or take `Implicit`.
+    them. Where G expands (|dG/dz| > 1), unrolled gradients grow with each such step: give
+    `Unrolled` no more iterations than the solve needs, or take `Implicit`.
 
     Memory: `2 (depth - 1)` states.
 
