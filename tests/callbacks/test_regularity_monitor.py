@@ -88,8 +88,6 @@ def test_metrics_have_words():
 @pytest.mark.parametrize(
     "settings", [{"max_samples": 0}, {"n_steps": 0}, {"every_n_epochs": -1}, {"rtol": 0.0}]
 )
-    "settings", [{"max_samples": 0}, {"n_steps": 0}, {"every_n_epochs": -1}, {"rtol": 0.0}]
-)
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError, match=f"`RegularityMonitor.{next(iter(settings))}` must"):
         RegularityMonitor(**settings)
