@@ -1,6 +1,7 @@
 """Audits of maps whose behaviour far past the training depth is known in closed form."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -314,6 +315,17 @@ def test_samples_of_all_batches_count_up_to_a_limit():
 def test_the_verdict_says_how_the_model_was_trained(adjoint, words):
     operator, batch = affine()
     assert f"Trained {words}" in ask(operator, [batch], adjoint=adjoint).verdict
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0, "0 %"), (1e-4, "less than 0.1 %"), (0.125, "12.5 %"), (0.9999, "more than 99.9 %"),
+     (1.0, "100 %")],
+)  # fmt: skip
+def test_all_and_none_are_said_of_nothing_else(share, words):
+    operator, batch = affine()
+    found = replace(ask(operator, [batch]), path_independent=share)
+    assert f"from 3 random starts {words} end at the same state" in found.verdict
 
 
 def test_numbers_out_of_range_are_refused():
