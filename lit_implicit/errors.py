@@ -47,3 +47,7 @@ class OperatorError(LitImplicitError, RuntimeError):
 
 class ObjectiveError(LitImplicitError, ValueError):
     """An objective breaks its contract: its loss or error is not one number per sample."""
+
+
+class NoSamplesError(LitImplicitError, ValueError):
+    """A probe was asked for its result before it had measured any sample."""

@@ -83,9 +83,15 @@ def held_still(operator: AbstractOperator) -> Iterator[None]:
             )
 
     modules = list(operator.modules()) if operator.training else []
-    hooks = [m.register_forward_pre_hook(refuse) for m in modules if isinstance(m, _STATEFUL)]
-    norms = [norm for module in modules for norm in _spectral_norms(module)]
+    hooks, norms = [], []
     try:
+        for module in modules:
+            if isinstance(module, _STATEFUL):
+                hooks.append(module.register_forward_pre_hook(refuse))
+            for name, norm in _spectral_norms(module):
+                with torch.no_grad():
+                    getattr(module, name)  # one power step
+                norms.append(norm.eval())
         yield
     finally:
         for hook in hooks:
@@ -94,17 +100,16 @@ def held_still(operator: AbstractOperator) -> Iterator[None]:
             norm.train()
 
 
-@torch.no_grad()
-def _spectral_norms(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the spectral norms in training of a module's own weights, now in evaluation mode."""
+def _spectral_norms(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the spectral norms in training of a module's own weights, with the weight's name."""
     if not parametrize.is_parametrized(module):
-        return
-    for name, chain in module.parametrizations.items():  # type: ignore[union-attr, operator]
-        norms = [m for m in chain if isinstance(m, parametrizations._SpectralNorm) and m.training]
-        if norms:
-            getattr(module, name)  # one power step
-        for norm in norms:
-            yield norm.eval()
+        return []
+    return [
+        (name, part)
+        for name, chain in module.parametrizations.items()  # type: ignore[union-attr, operator]
+        for part in chain
+        if isinstance(part, parametrizations._SpectralNorm) and part.training
+    ]
 
 
 class AbstractMap(ABC):

@@ -139,6 +139,36 @@ def test_a_spectral_norm_takes_one_power_step_per_solve():
     assert torch.equal(norm._u, before)
 
 
+class BrokenPart(nn.Module):
+    """A parametrization that works once, when it is registered."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_calls = 0
+
+    def forward(self, weight):
+        self.n_calls += 1
+        if self.n_calls > 1:
+            raise ArithmeticError("broken")
+        return weight
+
+
+def test_a_power_step_that_fails_leaves_no_other_norm_in_evaluation():
+    class TwoNorms(Holding):
+        def __init__(self):
+            super().__init__(nn.Dropout(0.1), inside=False)
+            spectral_norm = nn.utils.parametrizations.spectral_norm
+            self.first, self.second = (spectral_norm(nn.Linear(3, 3)) for _ in range(2))
+            nn.utils.parametrize.register_parametrization(self.second, "weight", BrokenPart())
+
+    operator = TwoNorms()
+    norms = [m.parametrizations.weight[0] for m in (operator.first, operator.second)]
+    with pytest.raises(ArithmeticError, match="broken"):
+        Equilibrium(operator, Picard())(torch.randn(4, 3))
+    assert all(norm.training for norm in norms)
+    assert not any(m._forward_pre_hooks for m in operator.modules())
+
+
 def test_group_norm_is_no_stateful_module():
     Equilibrium(Holding(nn.GroupNorm(1, 3)), Picard()).train()(torch.randn(4, 3))
 

@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics import Metric
-
 from lit_implicit.callbacks.monitor import AbstractMonitor, Columns
 from lit_implicit.module import ImplicitLightningModule
-from lit_implicit.probes import EquilibriumAudit, EquilibriumAuditProbe
+from lit_implicit.probes import AbstractProbe, EquilibriumAudit, EquilibriumAuditProbe
 from lit_implicit.reporting.audit_figure import draw_audit
 from lit_implicit.solvers import AbstractSolver
 
@@ -28,7 +26,7 @@ class AuditMonitor(AbstractMonitor):
             as it is used.
         factor: Length of the runs as a multiple of the training depth, at least 2.
         n_starts: Random starts, at least 1.
-        max_samples: Most samples of a batch, the first ones; None means all.
+        max_samples: Most samples that are audited, per process; None means all.
         max_batches: Most batches that are audited; None means all.
         every_n_epochs: Epochs from one audit on validation data to the next; 0 means never.
 
@@ -52,7 +50,7 @@ class AuditMonitor(AbstractMonitor):
         self.solver, self.factor = solver, factor
         self.n_starts, self.max_samples = n_starts, max_samples
 
-    def make_probe(self, module: ImplicitLightningModule) -> Metric | None:
+    def make_probe(self, module: ImplicitLightningModule) -> AbstractProbe | None:
         return EquilibriumAuditProbe(
             module.solver.max_iter,
             module.test_equilibrium.adjoint,

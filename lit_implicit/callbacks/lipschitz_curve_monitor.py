@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics import Metric
-
 from lit_implicit.callbacks.curve_monitor import AbstractCurveMonitor
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import ImplicitLightningModule
-from lit_implicit.probes import Estimator, LipschitzCurve, LipschitzCurveProbe
+from lit_implicit.probes import AbstractProbe, Estimator, LipschitzCurve, LipschitzCurveProbe
 from lit_implicit.reporting.figures import draw_lipschitz_curve
 from lit_implicit.solvers import AbstractSolver, Picard
 
@@ -75,7 +73,7 @@ class LipschitzCurveMonitor(AbstractCurveMonitor):
                 "not), or leave `estimators` at [pairs]."
             )
 
-    def make_probe(self, module: ImplicitLightningModule) -> Metric | None:
+    def make_probe(self, module: ImplicitLightningModule) -> AbstractProbe | None:
         modes, n_iter = module.objective.modes, self.length(module)
         if not modes or n_iter == 0:
             return None

@@ -1,5 +1,6 @@
 """What all monitors share: when to measure, and where numbers, pictures and findings go."""
 
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from torchmetrics import Metric
 
 from lit_implicit.callbacks.schedule import is_due
-from lit_implicit.errors import ConfigError
+from lit_implicit.errors import ConfigError, NoSamplesError
 from lit_implicit.module import ImplicitLightningModule
+from lit_implicit.probes import AbstractProbe
 from lit_implicit.reporting.curves import write_curve
 
 if TYPE_CHECKING:
@@ -40,15 +41,15 @@ class AbstractMonitor(Callback):
     def __init__(self, every_n_epochs: int, max_batches: int | None) -> None:
         self.every_n_epochs, self.max_batches = every_n_epochs, max_batches
         self._check(every_n_epochs=(every_n_epochs, 0), max_batches=(max_batches, 1))
-        self._probe: Metric | None = None
+        self._probe: AbstractProbe | None = None
         self.results: dict[str, Columns] = {}
         """The latest result of each stage as columns."""
         self.found: dict[str, list[str]] = {}
         """The latest findings of each stage, in words."""
 
     @abstractmethod
-    def make_probe(self, module: ImplicitLightningModule) -> Metric | None:
-        """Return the metric that measures; None where there is nothing to measure."""
+    def make_probe(self, module: ImplicitLightningModule) -> AbstractProbe | None:
+        """Return the probe that measures; None where there is nothing to measure."""
 
     @abstractmethod
     def columns(self, result: Any) -> Columns:
@@ -63,7 +64,7 @@ class AbstractMonitor(Callback):
         """Draw what was measured."""
 
     def scalars(self, result: Any) -> dict[str, float]:
-        """Return the numbers to log as `stage/name`. Default: none."""
+        """Return the numbers to log as `stage/name`, NaN where not measured. Default: none."""
         return {}
 
     def findings(self, result: Any) -> list[str]:
@@ -100,10 +101,21 @@ class AbstractMonitor(Callback):
         if probe is None:
             return
         assert isinstance(module, ImplicitLightningModule)
-        result = probe.compute()  # merges the ranks
+        try:
+            result = probe.compute()  # merges the ranks
+        except NoSamplesError:  # of all ranks, so that none waits for another
+            self.results.pop(stage, None)
+            self.found.pop(stage, None)
+            return
         columns = self.columns(result)
         self.results[stage], self.found[stage] = columns, self.findings(result)
-        scalars = {f"{stage}/{name}": value for name, value in self.scalars(result).items()}
+        # Left out rather than NaN: what was not measured has no place in a table. The result is the
+        # same on all ranks, and so are the names that each of them logs.
+        scalars = {
+            f"{stage}/{name}": value
+            for name, value in self.scalars(result).items()
+            if not math.isnan(value)
+        }
         module.log_dict(scalars, sync_dist=True)
         log_dir = trainer.log_dir  # asks rank zero, so every rank must ask
         if not trainer.is_global_zero:

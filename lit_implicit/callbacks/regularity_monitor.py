@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics import Metric
-
 from lit_implicit.callbacks.monitor import AbstractMonitor
+from lit_implicit.errors import ConfigError
 from lit_implicit.module import ImplicitLightningModule
-from lit_implicit.probes import RegularityProbe, RegularityReport
+from lit_implicit.probes import AbstractProbe, RegularityProbe, RegularityReport
 from lit_implicit.probes.regularity_words import regularity_numbers, say_regularity
 from lit_implicit.probes.statistics import largest_of, mean_of
 from lit_implicit.reporting.regularity_figure import draw_regularity
@@ -53,10 +52,12 @@ class RegularityMonitor(AbstractMonitor):
     ) -> None:
         super().__init__(every_n_epochs, max_batches)
         self._check(max_samples=(max_samples, 1), n_steps=(n_steps, 1), max_iter=(max_iter, 1))
+        if not rtol > 0:
+            raise ConfigError(f"`RegularityMonitor.rtol` must be positive, got {rtol}.")
         self.max_samples, self.n_steps, self.max_iter = max_samples, n_steps, max_iter
         self.rtol, self.double = rtol, double
 
-    def make_probe(self, module: ImplicitLightningModule) -> Metric | None:
+    def make_probe(self, module: ImplicitLightningModule) -> AbstractProbe | None:
         return RegularityProbe(
             module.objective.modes,
             n_steps=self.n_steps,
@@ -73,14 +74,12 @@ class RegularityMonitor(AbstractMonitor):
         return regularity_numbers(report)
 
     def scalars(self, report: RegularityReport) -> dict[str, float]:
-        scalars = {
+        return {
             "contraction_factor": largest_of(report.factor),
             "contraction_factor_mean": mean_of(report.factor),
             "contracting": report.contracting,
             "lipschitz_x": largest_of(report.slope_at_fixed_point),
         }
-        # Left out rather than NaN: what was not measured has no place in a table.
-        return {name: value for name, value in scalars.items() if value == value}
 
     def findings(self, report: RegularityReport) -> list[str]:
         return say_regularity(report)

@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics import Metric
-
 from lit_implicit.callbacks.curve_monitor import AbstractCurveMonitor
 from lit_implicit.module import ImplicitLightningModule
-from lit_implicit.probes import TestTimeCurve, TestTimeCurveProbe
+from lit_implicit.probes import AbstractProbe, TestTimeCurve, TestTimeCurveProbe
 from lit_implicit.reporting.figures import draw_test_time_curve
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ class TestTimeCurveMonitor(AbstractCurveMonitor):
     file_name = "test_time_curve"
     followed = ("error_mean", "relative_residual")
 
-    def make_probe(self, module: ImplicitLightningModule) -> Metric | None:
+    def make_probe(self, module: ImplicitLightningModule) -> AbstractProbe | None:
         n_iter = self.length(module)
         return TestTimeCurveProbe(n_iter, module.test_solver.rtol, self.solver) if n_iter else None
 

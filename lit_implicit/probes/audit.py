@@ -1,32 +1,24 @@
 """Is what was trained really an equilibrium? Four checks on held-out samples, and a verdict."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from lit_implicit.adjoints import AbstractAdjoint
 from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective
+from lit_implicit.probes.audit_curves import falls, rates
 from lit_implicit.probes.audit_result import PATH_TOLERANCE, EquilibriumAudit
 from lit_implicit.probes.audit_runs import batch_difference, long_run, run_from_random
 from lit_implicit.probes.audit_verdict import in_words
 from lit_implicit.probes.iterates import iteration_of
+from lit_implicit.probes.probe import AbstractProbe
 from lit_implicit.solvers import AbstractSolver
 
-_FALLS = 0.75
-"""Largest ratio of the end of a curve to its middle at which it counts as falling.
 
-The middle is its second quarter, the end its last: a curve like 1/t has a ratio of 1/3, a cycle or
-a plateau one of 1.
-"""
-
-
-class EquilibriumAuditProbe(Metric):
+class EquilibriumAuditProbe(AbstractProbe):
     """Audit a model over batches; what is kept of each sample is merged over ranks.
 
     The model is iterated to T = `factor` times its training depth, with stopping off:
@@ -53,19 +45,13 @@ class EquilibriumAuditProbe(Metric):
         rtol: Relative residual at which a sample counts as converged; None means that of `solver`.
         factor: T as a multiple of the training depth, at least 2.
         n_starts: Random starts, at least 1.
-        max_samples: Most samples of a batch, the first ones; None means all.
+        max_samples: Most samples that are audited, per process; None means all.
         seed: Seed of the starts and the other batches.
 
     Raises:
         ValueError: If a number is out of range.
     """
 
-    full_state_update = False
-    errors: list[Tensor]
-    residuals: list[Tensor]
-    ratios: list[Tensor]
-    distances: list[Tensor]
-    random_errors: list[Tensor]
     batch_difference: Tensor
     eps: Tensor
 
@@ -80,67 +66,63 @@ class EquilibriumAuditProbe(Metric):
         max_samples: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(seed, max_samples)
         for name, value, least in (
             ("train_max_iter", train_max_iter, 1),
             ("factor", factor, 2),
             ("n_starts", n_starts, 1),
-            ("max_samples", max_samples, 1),
         ):
-            if value is not None and value < least:
+            if value < least:
                 raise ValueError(
                     f"`EquilibriumAuditProbe.{name}` must be at least {least}, got {value}."
                 )
         self.depth, self.n_iter = train_max_iter, factor * train_max_iter
         self.adjoint, self.solver = adjoint, solver
         self.rtol = solver.rtol if rtol is None else rtol
-        self.n_starts, self.max_samples, self.seed = n_starts, max_samples, seed
-        for name in ("errors", "residuals", "ratios", "distances", "random_errors"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
+        self.n_starts = n_starts
+        for name in ("errors", "residuals", "ratios", "distances"):
+            self.add_samples(name, self.n_iter + 1)
+        self.add_samples("random_errors", n_starts)
         self.add_state("batch_difference", default=torch.tensor(-1.0), dist_reduce_fx="max")
         self.add_state("eps", default=torch.tensor(0.0), dist_reduce_fx="max")
 
-    def update(self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any) -> None:
-        """Audit the model on one batch.
-
-        Raises:
-            TypeError: If `max_samples` asks for a part of a batch that the task cannot select.
-        """
-        n = objective.n_samples(batch)
-        generator = torch.Generator().manual_seed(self.seed + self.update_count)
-        if self.max_samples is not None and n > self.max_samples:
-            keep = torch.arange(n, device=self.device) < self.max_samples
-            batch = objective.select(batch, keep)
-        bound = equilibrium.bind(objective.inputs(batch), seed=self.seed)
+    def measure(
+        self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any, seed: int
+    ) -> None:
+        """Audit the model on one batch."""
+        generator = torch.Generator().manual_seed(seed)
+        bound = equilibrium.bind(objective.inputs(batch), seed=seed)
         problem, g = (equilibrium, objective, batch), bound[0]
         own = long_run(*problem, bound, self.solver, self.depth, self.n_iter)
         others = [
             run_from_random(*problem, g, own.z, self.solver, self.n_iter, generator)
             for _ in range(self.n_starts)
         ]
-        wide = widest_dtype(own.errors.device)
-        self.errors.append(own.errors.to(wide))
-        self.residuals.append(own.residuals.to(wide))
-        self.ratios.append(own.ratios.to(wide))
-        self.distances.append(torch.stack([run[0] for run in others]).amax(0).to(wide))
-        self.random_errors.append(torch.stack([run[1] for run in others], 1).to(wide))
+        self.keep(
+            errors=own.errors,
+            residuals=own.residuals,
+            ratios=own.ratios,
+            distances=torch.stack([run[0] for run in others]).amax(0),
+            random_errors=torch.stack([run[1] for run in others], 1),
+        )
         self.eps = self.eps.clamp(min=torch.finfo(own.z.dtype).eps)
         difference = batch_difference(*problem, g, own.early, generator)
         if difference is not None:
-            self.batch_difference = self.batch_difference.maximum(difference.max())
+            # In the state's own dtype: one that differed from that of other ranks could not merge.
+            largest = difference.max().to(self.batch_difference)
+            self.batch_difference = self.batch_difference.maximum(largest)
 
-    def compute(self) -> EquilibriumAudit:
+    def result(self) -> EquilibriumAudit:
         """Return the audit over all samples seen."""
-        errors, ratios = dim_zero_cat(self.errors), dim_zero_cat(self.ratios)
-        residuals = dim_zero_cat(self.residuals)
-        distances, random_errors = dim_zero_cat(self.distances), dim_zero_cat(self.random_errors)
+        errors, ratios, residuals = (self.kept(name) for name in ("errors", "ratios", "residuals"))
+        distances, random_errors = self.kept("distances"), self.kept("random_errors")
         eps = float(self.eps)
         here = errors.isfinite() & ratios.isfinite()
         sound = here.all(1)
         converged, same = ratios <= self.rtol, distances <= max(PATH_TOLERANCE, 10 * eps)
         slow, nearing = sound & ~converged[:, -1], sound & ~same[:, -1]
         # Not the relative residual: where the iterates grow without bound, it falls too.
-        residual_falls, distance_falls = _falls(residuals), _falls(distances)
+        residual_falls, distance_falls = falls(residuals), falls(distances)
         shown = [v.where(sound[:, None], torch.nan) for v in (errors, ratios, distances)]
         rounded = float(self.batch_difference)
         return EquilibriumAudit(
@@ -154,7 +136,7 @@ class EquilibriumAuditProbe(Metric):
             still_falling=float(_share(slow & residual_falls)),
             stuck=float(_share(slow & ~residual_falls)),
             ever_nonfinite=float(_share(~sound)),
-            rate=float(_rates(residuals[sound], ratios[sound], eps).nanmedian()),
+            rate=float(rates(residuals[sound], ratios[sound], eps).nanmedian()),
             path_independent=float(_share(sound & same[:, -1])),
             approaching=float(_share(nearing & distance_falls)),
             elsewhere=float(_share(nearing & ~distance_falls)),
@@ -171,58 +153,6 @@ class EquilibriumAuditProbe(Metric):
         )
 
 
-def audit(
-    equilibrium: Equilibrium,
-    objective: AbstractObjective,
-    batches: Iterable[Any],
-    train_max_iter: int,
-    solver: AbstractSolver | None = None,
-    **settings: Any,
-) -> EquilibriumAudit:
-    """Ask whether a trained model is an equilibrium, on the samples of some batches.
-
-    Args:
-        equilibrium: The model, in evaluation mode.
-        objective: The problem.
-        batches: Batches of the task's data, on the model's device; best held-out ones.
-        train_max_iter: The training depth.
-        solver: The iteration; None means the equilibrium's own, without its tolerances.
-        settings: Further arguments of `EquilibriumAuditProbe`: `rtol`, `factor`, `n_starts`,
-            `max_samples`, `seed`.
-
-    Example:
-        >>> found = audit(module.test_equilibrium, module.objective, [batch], train_max_iter=12)
-        >>> print(found.verdict)
-    """
-    chosen = equilibrium.solver if solver is None else solver
-    probe = EquilibriumAuditProbe(train_max_iter, equilibrium.adjoint, chosen, **settings)
-    probe = probe.to(next(equilibrium.parameters(), probe.eps).device)
-    for batch in batches:
-        probe.update(equilibrium, objective, batch)
-    found: EquilibriumAudit = probe.compute()
-    return found
-
-
 def _share(mask: Tensor) -> Tensor:
     """The share of the samples, the first axis, that are in a mask."""
-    return mask.double().mean(0) if mask.device.type != "mps" else mask.float().mean(0)
-
-
-def _falls(curves: Tensor) -> Tensor:
-    """Tell which curves, shape `(n, T + 1)`, still fall at their end, shape `(n,)`."""
-    n_iter = curves.shape[1] - 1
-    middle = curves[:, n_iter // 4 : n_iter // 2 + 1].amax(1)
-    return curves[:, 3 * n_iter // 4 :].amax(1) <= _FALLS * middle
-
-
-def _rates(residuals: Tensor, ratios: Tensor, eps: float) -> Tensor:
-    """The factor by which each residual falls in an iteration, shape `(n,)`.
-
-    Measured over the last half of the curve, or of its part above rounding; NaN if that is short.
-    """
-    above = (ratios > 100 * eps).cumprod(1)
-    last = (above.sum(1) - 1).clamp(min=0)
-    first = last // 2
-    ends, starts = residuals.gather(1, last[:, None]), residuals.gather(1, first[:, None])
-    rates = (ends / starts).squeeze(1).pow(1 / (last - first))
-    return rates.where(last > first, torch.nan)
+    return mask.to(widest_dtype(mask.device)).mean(0)

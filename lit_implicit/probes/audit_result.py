@@ -1,5 +1,6 @@
 """What an audit found: numbers about samples, and what follows from them."""
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -87,7 +88,10 @@ class EquilibriumAudit:
 
     @property
     def over_iteration(self) -> float:
-        """The mean error at T as a multiple of the least over all t; 1 where both are rounding."""
+        """The mean error at T as a multiple of the least over all t.
+
+        1 where both are rounding, NaN where no sample stays finite.
+        """
         return self._rise(self.error_mean)
 
     @property
@@ -116,6 +120,8 @@ class EquilibriumAudit:
     def _rise(self, errors: Tensor) -> float:
         """The last of some errors by their least."""
         least, end = errors.nan_to_num(torch.inf).min(), errors[-1]
+        if end.isnan():
+            return math.nan
         # A minimum of zero is as good as any other that rounding allows.
         if not end > least + 100 * self.rounding * self.error_mean.max():
             return 1.0

@@ -143,10 +143,11 @@ def batch_difference(
     images = [g(z) for z in states]
     for keep in (half, ~half, alone):
         try:
-            anew, _ = equilibrium.bind(objective.inputs(objective.select(batch, keep)), seed=0)
-            parts = [anew, g.select(keep)]
+            some, part = objective.select(batch, keep), g.select(keep)
         except TypeError:  # what `select_samples` says of a task that must define `select`
             return None
+        anew, _ = equilibrium.bind(objective.inputs(some), seed=0)
+        parts = [anew, part]
         for z, gz in zip(states, images, strict=True):
             here = g.layout.select(gz, keep)
             for part in parts:

@@ -99,5 +99,8 @@ def _batch(audit: "EquilibriumAudit") -> str:
 
 
 def _share(share: float) -> str:
-    """A share in percent, with one decimal where it says more."""
-    return f"{round(100 * share, 1):g} %"
+    """A share in percent, with one decimal where it says more: 100 only of all, 0 only of none."""
+    per_cent = round(100 * share, 1)
+    if per_cent in (0, 100) and 0 < share < 1:
+        return "less than 0.1 %" if share < 0.5 else "more than 99.9 %"
+    return f"{per_cent:g} %"

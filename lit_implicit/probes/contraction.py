@@ -1,7 +1,7 @@
 """How much one application of G contracts: the norm and the spectral radius of dG/dz."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,8 +9,10 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Real
 from lit_implicit.operator import AbstractMap
 from lit_implicit.probes.state_jacobian import StateJacobian
+from lit_implicit.solvers.base import is_time_to_look
 
-_SETTLED = 1e-2
+SETTLED = 1e-2
+"""Uncertainty up to which more steps would hardly change an estimate."""
 
 
 class Estimate(NamedTuple):
@@ -29,7 +31,7 @@ class Estimate(NamedTuple):
     @property
     def settled(self) -> Tensor:
         """Samples whose estimate would hardly change with more steps, shape `(n,)`, boolean."""
-        return self.uncertainty <= _SETTLED
+        return self.uncertainty <= SETTLED
 
 
 def contraction_factor(g: AbstractMap, z: Real, n_steps: int = 12, seed: int = 0) -> Tensor:
@@ -96,7 +98,7 @@ def largest_singular_value(jacobian: StateJacobian, n_steps: int = 12, seed: int
     w = torch.stack(images)
     gram = torch.stack([jacobian.layout.dot(w, image) for image in images]).permute(2, 0, 1)
     finite = gram.isfinite().all(-1).all(-1)
-    values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], gram, 0.0))
+    values, vectors = _on_cpu(torch.linalg.eigh, torch.where(finite[:, None, None], gram, 0.0))
     largest = values[:, -1].clamp(min=0)
     # J^T J misses lambda v by this much, so sigma = sqrt(lambda) by half of it, relatively.
     residual = beyond * vectors[:, -1, -1].abs() / 2
@@ -107,7 +109,7 @@ def largest_eigenvalue(jacobian: StateJacobian, n_steps: int = 12, seed: int = 0
     """Estimate the spectral radius of J of each sample; see `spectral_radius`."""
     hessenberg, beyond = _krylov(jacobian.times, jacobian, n_steps, seed)
     finite = hessenberg.isfinite().all(-1).all(-1)
-    values, vectors = torch.linalg.eig(torch.where(finite[:, None, None], hessenberg, 0.0))
+    values, vectors = _on_cpu(torch.linalg.eig, torch.where(finite[:, None, None], hessenberg, 0.0))
     radius, place = values.abs().max(-1)
     last = vectors[:, -1].gather(1, place[:, None])[:, 0].abs()  # of columns of norm 1
     return _estimate(radius, beyond * last / radius, finite)
@@ -151,13 +153,13 @@ def _krylov(
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(z.shape, generator=generator, dtype=torch.float64).to(z)
     v = _unit(start, layout.norm(start), layout)
-    basis: list[Tensor] = []
+    basis = z.new_empty(n_steps, *z.shape)
     columns: list[Tensor] = []
-    for _ in range(n_steps):
-        basis.append(v)
+    for k in range(n_steps):
+        basis[k] = v
         v = apply(v)
-        size, space = layout.norm(v), torch.stack(basis)
-        column = torch.zeros_like(size).expand(len(basis), -1)
+        size, space = layout.norm(v), basis[: k + 1]
+        column = torch.zeros_like(size).expand(len(space), -1)
         for _ in range(2):  # once leaves what rounding makes of nearly parallel vectors
             part = layout.dot(space, v)
             v, column = v - layout.mix(part, space), column + part
@@ -166,12 +168,18 @@ def _krylov(
         beyond = torch.where(beyond > 100 * torch.finfo(z.dtype).eps * size, beyond, 0.0)
         v = _unit(v, beyond, layout)
         columns.append(torch.cat([column, beyond[None]]))
-        if not beyond.any():
+        if is_time_to_look(k, z.device) and not beyond.any():
             break
     k = len(columns)
     # Column j holds the image of vector j, in coordinates of all vectors up to the next.
     square = [torch.nn.functional.pad(c[:k], (0, 0, 0, k - len(c[:k]))) for c in columns]
     return torch.stack(square, -1).transpose(0, 1), beyond
+
+
+def _on_cpu(decompose: Callable[[Tensor], Any], small: Tensor) -> tuple[Tensor, Tensor]:
+    """Decompose small matrices, `(n, k, k)`: accelerators do it one by one, or not at all."""
+    values, vectors = decompose(small.cpu())
+    return values.to(small.device), vectors.to(small.device)
 
 
 def _unit(v: Real, norm: Tensor, layout: AbstractLayout) -> Real:

@@ -1,13 +1,14 @@
 """Directions in the input of a batch: one per sample, each over several tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lit_implicit.errors import ObjectiveError
 from lit_implicit.layout import AbstractLayout, Mask
-from lit_implicit.objective import AbstractObjective
+from lit_implicit.objective import AbstractObjective, Perturbed
 
 Leaves = Sequence[Tensor]
 
@@ -50,3 +51,21 @@ class Directions:
             layout.where(mask, one, other)
             for layout, one, other in zip(self.layouts, a, b, strict=True)
         ]
+
+
+def directions_of(
+    objective: AbstractObjective, batch: Any, perturbed: Mapping[str, Perturbed]
+) -> dict[str, list[Tensor]]:
+    """Return the perturbation of each leaf, by mode, in the wider precision of the two inputs.
+
+    Raises:
+        ObjectiveError: If the objective defines no leaves.
+    """
+    try:
+        leaves = objective.leaves(objective.inputs(batch))
+    except TypeError as err:
+        raise ObjectiveError(f"The estimators jacobian and worst_pair need leaves: {err}") from err
+    moved = {mode: objective.leaves(objective.inputs(p.batch)) for mode, p in perturbed.items()}
+    return {
+        mode: [b - a for a, b in zip(leaves, parts, strict=True)] for mode, parts in moved.items()
+    }

@@ -33,9 +33,15 @@ def double_model(equilibrium: Equilibrium) -> Equilibrium:
     if all(widened(tensor) is tensor for tensor in _tensors(operator)):
         return equilibrium
     with torch.inference_mode(False):
-        # Not `.double()`, which leaves complex weights as they are.
-        wide = copy.deepcopy(operator)._apply(widened)  # type: ignore[no-untyped-call]
+        wide = widen(copy.deepcopy(operator))
     return Equilibrium(wide, equilibrium.solver, equilibrium.adjoint)
+
+
+def widen(operator: AbstractOperator) -> AbstractOperator:
+    """Turn an operator to double precision, in place, and return it."""
+    # Not `.double()`, which leaves complex weights as they are.
+    wide: AbstractOperator = operator._apply(widened)  # type: ignore[no-untyped-call]
+    return wide
 
 
 class DoubleCopy:

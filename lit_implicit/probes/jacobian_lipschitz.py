@@ -9,7 +9,8 @@ from torch import Tensor
 from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective
-from lit_implicit.probes.sweeps import Sweeps, outside_inference
+from lit_implicit.probes.derivatives import outside_inference
+from lit_implicit.probes.sweeps import Sweeps
 from lit_implicit.solvers import AbstractSolver
 from lit_implicit.tree import map_tensors
 

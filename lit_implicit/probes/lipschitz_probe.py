@@ -5,23 +5,21 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from lit_implicit.equilibrium import Equilibrium
-from lit_implicit.errors import ObjectiveError
-from lit_implicit.layout import widest_dtype
-from lit_implicit.objective import AbstractObjective, Mode, Perturbed
+from lit_implicit.objective import AbstractObjective, Mode
+from lit_implicit.probes.directions import directions_of
 from lit_implicit.probes.double import DoubleCopy
-from lit_implicit.probes.iterates import seed_of_batch
 from lit_implicit.probes.jacobian_lipschitz import jacobian_slopes
 from lit_implicit.probes.lipschitz_curve import Estimator, LipschitzCurve
 from lit_implicit.probes.pairs import pair_slopes
+from lit_implicit.probes.probe import AbstractProbe
+from lit_implicit.probes.statistics import largest_along
 from lit_implicit.probes.worst_pair import worst_pair_slopes
 from lit_implicit.solvers import AbstractSolver, Picard
 
 
-class LipschitzCurveProbe(Metric):
+class LipschitzCurveProbe(AbstractProbe):
     """Collect the Lipschitz curve of a model over batches; samples are merged over ranks.
 
     Each estimator is a function of its own: `pair_slopes`, `jacobian_slopes`, `worst_pair_slopes`.
@@ -51,9 +49,6 @@ class LipschitzCurveProbe(Metric):
         >>> curve = probe.compute()
     """
 
-    full_state_update = False
-    worst_pair: list[Tensor]
-
     def __init__(
         self,
         n_iter: int,
@@ -66,8 +61,8 @@ class LipschitzCurveProbe(Metric):
         worst_pair_at: Sequence[int] | None = None,
         worst_pair_steps: int = 20,
     ) -> None:
-        super().__init__()
-        self.n_iter, self.modes, self.solver, self.seed = n_iter, dict(modes), solver, seed
+        super().__init__(seed)
+        self.n_iter, self.modes, self.solver = n_iter, dict(modes), solver
         self.double_precision, self.estimators = double, tuple(estimators)
         self.refine, self.worst_pair_steps = refine, worst_pair_steps
         listed = (1, 5, 20) if worst_pair_at is None else worst_pair_at
@@ -75,26 +70,27 @@ class LipschitzCurveProbe(Metric):
         self._check()
         self._copy = DoubleCopy()
         for mode in modes:
-            self.add_state(f"target_slopes_{mode}", default=[], dist_reduce_fx="cat")
+            self.add_samples(f"target_slopes_{mode}")
             for estimator in ("pairs", "jacobian"):
                 if estimator in self.estimators:
-                    self.add_state(f"{estimator}_{mode}", default=[], dist_reduce_fx="cat")
+                    self.add_samples(f"{estimator}_{mode}", n_iter + 1)
         if "worst_pair" in self.estimators:
-            self.add_state("worst_pair", default=[], dist_reduce_fx="cat")
+            self.add_samples("worst_pair", len(self.worst_pair_at))
 
-    def update(self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any) -> None:
+    def measure(
+        self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any, seed: int
+    ) -> None:
         """Measure a batch in all modes.
 
         Raises:
             ObjectiveError: If an estimator needs leaves and the objective defines none.
         """
-        seed = seed_of_batch(self.seed, self.update_count)
         generator = torch.Generator().manual_seed(seed)
         perturbed = {mode: objective.perturb(batch, mode, generator) for mode in self.modes}
         target = objective.target(batch)
         for mode, p in perturbed.items():
             labels = objective.distance(objective.target(p.batch), target, batch) / p.size
-            self._keep(f"target_slopes_{mode}", labels, p.valid)
+            self.keep(**{f"target_slopes_{mode}": labels[p.valid]})
         model = self._copy.of(equilibrium) if self.double_precision else equilibrium
         settings: dict[str, Any] = {
             "solver": self.solver,
@@ -104,10 +100,10 @@ class LipschitzCurveProbe(Metric):
         if "pairs" in self.estimators:
             pairs = pair_slopes(model, objective, batch, perturbed, self.n_iter, **settings)
             for mode, p in perturbed.items():
-                self._keep(f"pairs_{mode}", pairs[mode].T, p.valid)
+                self.keep(**{f"pairs_{mode}": pairs[mode].T[p.valid]})
         if self.estimators == ("pairs",):
             return
-        directions = _directions(objective, batch, perturbed)
+        directions = directions_of(objective, batch, perturbed)
         if "jacobian" in self.estimators:
             for mode, p in perturbed.items():
                 d, size = directions[mode], p.size
@@ -116,31 +112,31 @@ class LipschitzCurveProbe(Metric):
                 slopes = jacobian_slopes(
                     model, objective, batch, self.n_iter, d, refine=self.refine, **settings
                 )
-                self._keep(f"jacobian_{mode}", (slopes / size).T, p.valid)
+                self.keep(**{f"jacobian_{mode}": (slopes / size).T[p.valid]})
         if "worst_pair" in self.estimators:
             slopes = worst_pair_slopes(
                 model, objective, batch, self.worst_pair_at, self.worst_pair_steps,
                 directions=list(directions.values()), **settings,
             )  # fmt: skip
-            self._keep(
-                "worst_pair", slopes.T, torch.stack([p.valid for p in perturbed.values()]).any(0)
+            self.keep(
+                worst_pair=slopes.T[torch.stack([p.valid for p in perturbed.values()]).any(0)]
             )
 
-    def compute(self) -> LipschitzCurve:
+    def result(self) -> LipschitzCurve:
         """Return the curve over all samples seen; a mode without a valid one is left out."""
         curves: dict[str, dict[str, Tensor]] = {"pairs": {}, "jacobian": {}}
         target_slopes, n_samples, nonfinite = {}, {}, []
         aggregates: dict[str, str] = {}
         counted = next((name for name in curves if name in self.estimators), None)
         for name, mode in self.modes.items():
-            labels = dim_zero_cat(getattr(self, f"target_slopes_{name}"))
+            labels = self.kept(f"target_slopes_{name}")
             if len(labels) == 0:
                 continue
             n_samples[name], aggregates[name] = len(labels), mode.aggregate
             target_slopes[name] = float(labels.max() if mode.aggregate == "max" else labels.mean())
             for estimator, curve in curves.items():
                 if estimator in self.estimators:
-                    values = dim_zero_cat(getattr(self, f"{estimator}_{name}"))
+                    values = self.kept(f"{estimator}_{name}")
                     curve[name] = _aggregate(values, mode.aggregate)
                     if estimator == counted:
                         nonfinite.append(~values.isfinite())
@@ -151,7 +147,7 @@ class LipschitzCurveProbe(Metric):
         together = "mean" if {m.aggregate for m in self.modes.values()} == {"mean"} else "max"
         worst = None
         if "worst_pair" in self.estimators:
-            values = dim_zero_cat(self.worst_pair)
+            values = self.kept("worst_pair")
             worst = values.new_full((self.n_iter + 1,), torch.nan)
             if len(values):
                 worst[self.worst_pair_at] = _aggregate(values, together)
@@ -164,9 +160,6 @@ class LipschitzCurveProbe(Metric):
         """Forget all samples, and the copy of the model."""
         super().reset()
         self._copy.forget()
-
-    def _keep(self, name: str, values: Tensor, valid: Tensor) -> None:
-        getattr(self, name).append(values[valid].to(widest_dtype(values.device)))
 
     def _check(self) -> None:
         name, known = type(self).__name__, get_args(Estimator)
@@ -191,20 +184,7 @@ class LipschitzCurveProbe(Metric):
 
 
 def _aggregate(values: Tensor, how: str) -> Tensor:
-    """Reduce over samples, the first axis; what is not finite is left out."""
-    values = values.where(values.isfinite(), torch.nan)
-    return values.nan_to_num(-torch.inf).amax(0) if how == "max" else values.nanmean(0)
-
-
-def _directions(
-    objective: AbstractObjective, batch: Any, perturbed: Mapping[str, Perturbed]
-) -> dict[str, list[Tensor]]:
-    """Return the perturbation of each leaf, by mode, in the wider precision of the two inputs."""
-    try:
-        leaves = objective.leaves(objective.inputs(batch))
-    except TypeError as err:
-        raise ObjectiveError(f"The estimators jacobian and worst_pair need leaves: {err}") from err
-    moved = {mode: objective.leaves(objective.inputs(p.batch)) for mode, p in perturbed.items()}
-    return {
-        mode: [b - a for a, b in zip(leaves, parts, strict=True)] for mode, parts in moved.items()
-    }
+    """Reduce over samples, the first axis, of what is finite; NaN where nothing is."""
+    if how == "max":
+        return largest_along(values, 0)
+    return values.where(values.isfinite(), torch.nan).nanmean(0)

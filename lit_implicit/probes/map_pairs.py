@@ -13,7 +13,7 @@ from lit_implicit.errors import ConfigError
 from lit_implicit.layout import Mask, PerSample
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.operator import FixedPointMap
-from lit_implicit.probes.double import double_model, widened
+from lit_implicit.probes.double import widen, widened
 from lit_implicit.tree import map_tensors
 
 
@@ -59,8 +59,8 @@ class FrozenModel:
     def of(cls, equilibrium: Equilibrium, double: bool, seed: int) -> "FrozenModel":
         """Copy a model, to float64 if asked and if its device has it."""
         operator = copy.deepcopy(equilibrium.operator).eval().requires_grad_(False)
-        model = Equilibrium(operator, equilibrium.solver)
-        return cls(double_model(model) if double else model, double, seed)
+        wide = widen(operator) if double else operator
+        return cls(Equilibrium(wide, equilibrium.solver), double, seed)
 
     def bind(self, x: Any) -> tuple[FixedPointMap, Tensor]:
         """Return the map z -> G(z, x) and its start."""

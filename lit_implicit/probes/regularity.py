@@ -6,17 +6,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.objective import AbstractObjective, Mode
 from lit_implicit.operator import FixedPointMap
 from lit_implicit.probes.contraction import around, largest_eigenvalue, largest_singular_value
-from lit_implicit.probes.input_slope import input_slope, input_slopes, solution_slope
+from lit_implicit.probes.derivatives import outside_inference
+from lit_implicit.probes.input_slope import input_slopes, solution_slope
 from lit_implicit.probes.map_pairs import FrozenModel, Pair
+from lit_implicit.probes.probe import AbstractProbe
 from lit_implicit.probes.regularity_report import RegularityReport
+from lit_implicit.probes.shells import shell_slopes
 from lit_implicit.probes.state_jacobian import StateJacobian
+from lit_implicit.probes.statistics import largest_along
 from lit_implicit.solvers import AbstractSolver, relative_residual
 
 # Relative tolerance of solves whose differences are divided by small steps.
@@ -24,7 +26,7 @@ _TIGHT = {torch.float64: 1e-11}
 _LOOSER = 1e-6
 
 
-class RegularityProbe(Metric):
+class RegularityProbe(AbstractProbe):
     """Collect the regularity report of a model over batches.
 
     A state counts as a fixed point if its relative residual is at most `rtol`; samples without one
@@ -62,10 +64,8 @@ class RegularityProbe(Metric):
         >>> report.contracting, report.growth_exponent, report.shell_exponent
     """
 
-    full_state_update = False
     shell_slope: Tensor
     shell_target_slope: Tensor
-    n_samples: Tensor
 
     def __init__(
         self,
@@ -80,11 +80,10 @@ class RegularityProbe(Metric):
         double: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(seed, max_samples)
         self.modes, self.n_steps, self.radii = tuple(modes), n_steps, tuple(radii)
         self.scales, self.distances = tuple(scales), tuple(distances)
-        self.max_iter, self.rtol, self.max_samples = max_iter, rtol, max_samples
-        self.double_precision, self.seed = double, seed
+        self.max_iter, self.rtol, self.double_precision = max_iter, rtol, double
         self._check()
         n_radii, n_scales, n_modes = len(self.radii), len(self.scales), len(self.modes)
         self._shapes: dict[str, tuple[int, ...]] = {
@@ -93,22 +92,18 @@ class RegularityProbe(Metric):
             **dict.fromkeys(("size", "slope", "growth"), (n_scales,)),
             **dict.fromkeys(("bound", "measured", "valid"), (n_modes,)),
         }
-        for name in self._shapes:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
+        for name, shape in self._shapes.items():
+            self.add_samples(name, *shape)
         for name in ("shell_slope", "shell_target_slope"):
             nothing = torch.full((len(self.distances),), -torch.inf)
             self.add_state(name, default=nothing, dist_reduce_fx="max")
-        self.add_state("n_samples", default=torch.tensor(0), dist_reduce_fx="sum")
 
-    @torch.no_grad()
-    def update(self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any) -> None:
-        """Measure a batch, or as much of it as `max_samples` leaves room for."""
-        # Evaluation may run in inference mode, whose tensors can carry no derivative.
-        with torch.inference_mode(False):
-            batch = self._room_for(objective, batch)
-            if batch is None:
-                return
-            model = FrozenModel.of(equilibrium, self.double_precision, self.seed)
+    def measure(
+        self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any, seed: int
+    ) -> None:
+        """Measure a batch."""
+        with outside_inference():
+            model = FrozenModel.of(equilibrium, self.double_precision, seed)
             g, z0 = model.bind(objective.inputs(batch))
             pairs = model.pairs(g, objective, batch, self.modes)
             solver = _tight(equilibrium.solver, self.max_iter, z0.dtype)
@@ -116,44 +111,45 @@ class RegularityProbe(Metric):
             gz = g(z)
             ratio = relative_residual(g.layout.norm(gz - z), g.layout.norm(gz))
             settled = ratio <= self.rtol
-            # No update in place: the probe may have been made in inference mode.
-            self.n_samples = self.n_samples + len(settled)
-            # So that a process without a fixed point agrees with the others on shapes.
-            self._keep(**{k: ratio.new_zeros(0, *shape) for k, shape in self._shapes.items()})
             size = 1.0
             if settled.any():
                 if not settled.all():  # what is not finite must enter no graph
                     z = g.layout.select(z, settled)
                     g, pairs = g.select(settled), [pair.select(settled) for pair in pairs]
-                factor = self._measure_contraction(g, z)
+                factor = self._measure_contraction(g, z, seed)
                 self._measure_slopes(g, z, factor, pairs, solver)
                 size = float(g.layout.norm(z).median()) or 1.0
-            self._measure_shells(model, objective, batch, size)
+            found = shell_slopes(model, objective, batch, self.modes, self.distances, size)
+            # No update in place: the probe may have been made in inference mode.
+            self.shell_slope = self.shell_slope.maximum(found.slope.to(self.shell_slope))
+            self.shell_target_slope = self.shell_target_slope.maximum(
+                found.target_slope.to(self.shell_target_slope)
+            )
 
-    def compute(self) -> RegularityReport:
+    def result(self) -> RegularityReport:
         """Return the report on all samples seen."""
-        parts = {name: dim_zero_cat(getattr(self, name)) for name in self._shapes}
+        parts = {name: self.kept(name) for name in self._shapes}
         parts["valid"] = parts["valid"].bool()
-        seen = [d for d, s in zip(self.distances, self.shell_slope, strict=True) if s >= 0]
+        seen = self.shell_slope >= 0
         return RegularityReport(
             **parts,
             radii=self.radii,
             scales=self.scales,
             modes=self.modes,
-            distances=tuple(seen),
-            shell_slope=self.shell_slope[self.shell_slope >= 0],
-            shell_target_slope=self.shell_target_slope[self.shell_slope >= 0],
+            distances=tuple(d for d, s in zip(self.distances, seen.tolist(), strict=True) if s),
+            shell_slope=self.shell_slope[seen],
+            shell_target_slope=self.shell_target_slope[seen],
             n_samples=int(self.n_samples),
             rtol=self.rtol,
         )
 
-    def _measure_contraction(self, g: FixedPointMap, z: Tensor) -> Tensor:
+    def _measure_contraction(self, g: FixedPointMap, z: Tensor, seed: int) -> Tensor:
         """Measure dG/dz at z* and around it; return its norm at z*."""
         jacobian = StateJacobian(g, z)
-        here = largest_singular_value(jacobian, self.n_steps, self.seed)
-        radius = largest_eigenvalue(jacobian, self.n_steps, self.seed)
-        near = [around(g, z, size, self.n_steps, self.seed) for size in self.radii]
-        self._keep(
+        here = largest_singular_value(jacobian, self.n_steps, seed)
+        radius = largest_eigenvalue(jacobian, self.n_steps, seed)
+        near = [around(g, z, size, self.n_steps, seed) for size in self.radii]
+        self.keep(
             factor=here.value,
             uncertainty=here.uncertainty,
             spectral_radius=torch.where(radius.settled, radius.value, torch.nan),
@@ -170,71 +166,25 @@ class RegularityProbe(Metric):
         nothing = torch.full_like(size, torch.nan)
         if not pairs:
             none = nothing[:, :0]
-            self._keep(size=size, slope=nothing, growth=nothing, bound=none, measured=none,
+            self.keep(size=size, slope=nothing, growth=nothing, bound=none, measured=none,
                        valid=none)  # fmt: skip
             return
         slope, growth = input_slopes(pairs, z, self.scales)
         bound = slope[:, :, self.scales.index(1.0)] / (1 - factor)[:, None]
-        self._keep(
+        self.keep(
             size=size,
-            slope=_largest(slope),
-            growth=_largest(growth),
+            slope=largest_along(slope, 1),
+            growth=largest_along(growth, 1),
             bound=bound.where((factor < 1)[:, None], torch.nan),
             measured=torch.stack([solution_slope(p, z, factor, solver) for p in pairs], 1),
             valid=torch.stack([pair.valid for pair in pairs], 1).to(factor),
         )
-
-    def _measure_shells(
-        self, model: FrozenModel, objective: AbstractObjective, batch: Any, size: float
-    ) -> None:
-        """Measure the slope in x near the singular set, at states that do not depend on x.
-
-        z* itself may have no bound there, so these are zero and one of the given size.
-        """
-        for number, distance in enumerate(self.distances):
-            generator = torch.Generator().manual_seed(self.seed)
-            shell = objective.shell(batch, distance, generator)
-            if shell is None:
-                continue
-            g, z0 = model.bind(objective.inputs(shell))
-            for pair in model.pairs(g, objective, shell, self.modes):
-                ones, layout = torch.ones_like(z0), pair.g.layout
-                fixed = layout.spread(size / layout.norm(ones), z0).to(z0.dtype) * ones
-                for name, slope in (
-                    ("shell_slope", input_slope(pair, torch.zeros_like(z0))),
-                    ("shell_slope", input_slope(pair, fixed)),
-                    ("shell_target_slope", pair.target_slope),
-                ):
-                    largest = slope.nan_to_num(-torch.inf, posinf=-torch.inf).amax()
-                    known = getattr(self, name).clone()
-                    known[number] = torch.maximum(known[number], largest.to(known.dtype))
-                    setattr(self, name, known)
-
-    def _keep(self, **values: Tensor) -> None:
-        for name, value in values.items():
-            getattr(self, name).append(value)
-
-    def _room_for(self, objective: AbstractObjective, batch: Any) -> Any:
-        """Return the samples of a batch that are to be measured; None where there are enough."""
-        if self.max_samples is None:
-            return batch
-        n, room = objective.n_samples(batch), self.max_samples - int(self.n_samples)
-        if room <= 0 or n <= room:
-            return batch if room > 0 else None
-        keep = torch.arange(n, device=objective.target(batch).device) < room
-        return objective.select(batch, keep)
 
     def _check(self) -> None:
         for name, value, allowed, least in (
             ("n_steps", self.n_steps, self.n_steps >= 1, "at least 1"),
             ("max_iter", self.max_iter, self.max_iter >= 1, "at least 1"),
             ("rtol", self.rtol, self.rtol > 0, "positive"),
-            (
-                "max_samples",
-                self.max_samples,
-                self.max_samples is None or self.max_samples >= 1,
-                "at least 1",
-            ),
             ("radii", self.radii, all(r > 0 for r in self.radii), "positive"),
             ("distances", self.distances, all(r > 0 for r in self.distances), "positive"),
             ("scales", self.scales, {0.0, 1.0} <= set(self.scales), "numbers with 0 and 1 among"),
@@ -257,9 +207,3 @@ def _tight(solver: AbstractSolver, max_iter: int, dtype: torch.dtype) -> Abstrac
 def _columns(values: list[Tensor], like: Tensor) -> Tensor:
     """Put values of samples side by side, `(n, len(values))`, also where there is none."""
     return torch.stack(values, 1) if values else like.new_zeros(len(like), 0)
-
-
-def _largest(values: Tensor) -> Tensor:
-    """Return the largest of all modes, `(n, modes, scales)` to `(n, scales)`; NaN if none is."""
-    largest = values.nan_to_num(-torch.inf).amax(1)
-    return largest.where(largest.isfinite(), torch.nan)

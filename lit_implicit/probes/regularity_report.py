@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lit_implicit.probes.statistics import fit_exponent, largest_of, mean_of
+from lit_implicit.probes.statistics import fit_exponent, largest_along, largest_of, mean_of
 
 # What a quotient over a finite step may exceed a bound of first order by.
 _SLACK = 0.01
@@ -78,7 +78,7 @@ class RegularityReport:
     @property
     def contracting(self) -> float:
         """Share of the samples at whose fixed points G contracts."""
-        return mean_of((self.factor < 1).double())
+        return mean_of((self.factor < 1).float())
 
     @property
     def slope_at_fixed_point(self) -> Tensor:
@@ -92,7 +92,7 @@ class RegularityReport:
         0 where the slope does not depend on z, NaN where it was not measured.
         """
         scales = torch.tensor(self.scales, dtype=torch.float64)
-        largest = torch.tensor([largest_of(column) for column in self.growth.T])
+        largest = largest_along(self.growth.cpu().double(), 0)
         last = scales.argsort()[-2:]
         return fit_exponent(scales[last], largest[last])
 
@@ -145,7 +145,7 @@ class RegularityReport:
     @property
     def holds(self) -> float:
         """Share of these pairs on which the bound holds, to a per cent."""
-        return mean_of((self.tightness <= 1 + _SLACK).double())
+        return mean_of((self.tightness <= 1 + _SLACK).float())
 
     def columns(self) -> dict[str, list[float]]:
         """Return what was measured of each sample as columns of a table."""

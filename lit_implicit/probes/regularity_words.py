@@ -1,5 +1,6 @@
 """A regularity report in sentences, and as numbers for a file."""
 
+from lit_implicit.probes.contraction import SETTLED
 from lit_implicit.probes.regularity_report import RegularityReport
 from lit_implicit.probes.statistics import largest_of, mean_of, statistics_of
 
@@ -71,14 +72,14 @@ def regularity_numbers(report: RegularityReport) -> dict[str, object]:
         "n_left_out": report.n_left_out,
         "rtol": report.rtol,
         "contraction_factor": statistics_of(report.factor),
-        "contraction_factor_settled": mean_of((report.uncertainty <= 0.01).double()),
+        "contraction_factor_settled": mean_of((report.uncertainty <= SETTLED).float()),
         "contracting": report.contracting,
         "contraction_factor_near": {
             f"{radius:g} |z*|": statistics_of(report.factor_near[:, number])
             for number, radius in enumerate(report.radii)
         },
         "spectral_radius": statistics_of(report.spectral_radius),
-        "spectral_radius_settled": mean_of(report.spectral_radius.isfinite().double()),
+        "spectral_radius_settled": mean_of(report.spectral_radius.isfinite().float()),
         "lipschitz_x": statistics_of(report.slope_at_fixed_point),
         "growth_exponent": report.growth_exponent,
         "envelope": {"a": a, "b": b},

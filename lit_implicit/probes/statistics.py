@@ -18,9 +18,17 @@ def largest_of(values: Tensor) -> float:
     return float(values.max()) if len(values) else math.nan
 
 
+def largest_along(values: Tensor, axis: int) -> Tensor:
+    """Return the largest along an axis; NaN where there is nothing."""
+    known = values.isfinite()
+    if values.shape[axis] == 0:
+        return values.new_full(values.shape[:axis] + values.shape[axis + 1 :], torch.nan)
+    return values.where(known, -torch.inf).amax(axis).where(known.any(axis), torch.nan)
+
+
 def statistics_of(values: Tensor) -> dict[str, float]:
     """Return number, mean, quantiles and maximum."""
-    values = values[values.isfinite()].double().cpu()
+    values = values[values.isfinite()].cpu().double()  # Apple's devices have no double
     numbers = {"n": float(len(values)), "mean": mean_of(values)}
     for name, share in {"q10": 0.1, "median": 0.5, "q90": 0.9}.items():
         numbers[name] = float(values.quantile(share)) if len(values) else math.nan
@@ -38,7 +46,7 @@ def fit_exponent(x: Tensor, y: Tensor) -> float:
     Returns:
         The exponent; 0 where all of `y` is zero, NaN where less than two points are left.
     """
-    x, y = x.double().cpu(), y.double().cpu()
+    x, y = x.cpu().double(), y.cpu().double()
     if len(y) > 1 and not y.any():
         return 0.0
     sound = (y > 0) & y.isfinite()

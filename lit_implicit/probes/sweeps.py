@@ -1,20 +1,25 @@
 """Derivatives of x -> y_t(x) through t Picard iterations: forward in one pass, and in reverse."""
 
 import copy
-import warnings
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from lit_implicit.equilibrium import Equilibrium
-from lit_implicit.errors import OperatorError
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.operator import FixedPointMap
+from lit_implicit.probes.derivatives import (
+    dual,
+    forward_mode,
+    fresh,
+    gradients,
+    primal,
+    real_tensors,
+    tangent,
+)
 from lit_implicit.probes.directions import Directions, Leaves
 from lit_implicit.probes.double import double_input, double_model
 from lit_implicit.solvers import AbstractSolver, Picard
@@ -102,16 +107,17 @@ class Sweeps:
             OperatorError: If G uses a function without a forward-mode derivative.
         """
         sizes, trajectory = [], Trajectory(self.leaves)
-        with self._forward_mode():
-            duals = [_dual(leaf, part) for leaf, part in zip(self.leaves, d, strict=True)]
+        last_kept = max(keep, default=-1)
+        with forward_mode(self.equilibrium.operator):
+            duals = [dual(leaf, part) for leaf, part in zip(self.leaves, d, strict=True)]
             g, z = self._bind(duals)
             for t in range(n_iter + 1):
-                tangent = map_tensors(_tangent, self.equilibrium.operator.decode(z, g.c))
-                sizes.append(self._size(tangent))
-                if t <= max(keep, default=-1):
-                    trajectory.states.append(forward_ad.unpack_dual(z).primal)  # type: ignore[no-untyped-call]
+                dy = map_tensors(tangent, self.equilibrium.operator.decode(z, g.c))
+                sizes.append(self._size(dy))
+                if t <= last_kept:
+                    trajectory.states.append(primal(z))
                 if t in keep:
-                    trajectory.y[t] = tangent
+                    trajectory.y[t] = dy
                 if t < n_iter:
                     z = self._step(g, z)
         return torch.stack(sizes), trajectory
@@ -131,16 +137,16 @@ class Sweeps:
         with torch.enable_grad():
             leaves = [leaf.detach().requires_grad_() for leaf in trajectory.leaves]
             tracked, z0 = self._bind(leaves)
-            c = map_tensors(_fresh, tracked.c)  # cut here, so that encode is passed once, at last
+            c = map_tensors(fresh, tracked.c)  # cut here, so that encode is passed once, at last
             g = FixedPointMap(operator, c, tracked.layout)
-            inputs = _floating(c)
-            z = _fresh(trajectory.states[at])
-            w, *sums = _gradients(_floating(operator.decode(z, c)), [z, *inputs], v)
+            inputs = real_tensors(c)
+            z = fresh(trajectory.states[at])
+            w, *sums = gradients(real_tensors(operator.decode(z, c)), [z, *inputs], v)
             for t in reversed(range(at)):
-                z = _fresh(trajectory.states[t])
-                w, *parts = _gradients([self._step(g, z)], [z, *inputs], [w])
+                z = fresh(trajectory.states[t])
+                w, *parts = gradients([self._step(g, z)], [z, *inputs], [w])
                 sums = [total + part for total, part in zip(sums, parts, strict=True)]
-            return _gradients([z0, *_floating(tracked.c)], leaves, [w, *sums])
+            return gradients([z0, *real_tensors(tracked.c)], leaves, [w, *sums])
 
     def distance_gradient(self, y: Any, y2: Any) -> list[Tensor]:
         """Return the gradient in y of each sample's |y - y2|, a tensor for each real one of y.
@@ -148,10 +154,10 @@ class Sweeps:
         It is zero where the distance has none, at y = y2.
         """
         with torch.enable_grad():
-            y = map_tensors(_fresh, y)
+            y = map_tensors(fresh, y)
             distance = self.objective.distance(y, y2, self.batch)
-            gradients = _gradients([distance.sum()], _floating(y))
-        return [gradient.nan_to_num(0.0, 0.0, 0.0) for gradient in gradients]
+            found = gradients([distance.sum()], real_tensors(y))
+        return [gradient.nan_to_num(0.0, 0.0, 0.0) for gradient in found]
 
     def _bind(self, leaves: Leaves) -> tuple[FixedPointMap, Tensor]:
         return self.equilibrium.bind(self.objective.with_leaves(self.x, leaves), seed=self.seed)
@@ -161,70 +167,3 @@ class Sweeps:
 
     def _size(self, u: Any) -> Tensor:
         return self.objective.distance(u, map_tensors(torch.zeros_like, u), self.batch)
-
-    @contextmanager
-    def _forward_mode(self) -> Iterator[None]:
-        try:
-            with forward_ad.dual_level():
-                yield
-        except (NotImplementedError, RuntimeError) as err:
-            reason = " ".join(str(err).split())
-            if not any(word in reason for word in ("forward AD", "forward-mode", "jvp")):
-                raise
-            raise OperatorError(
-                f"`{type(self.equilibrium.operator).__name__}` has no forward-mode derivative: "
-                f"{reason} Give the function one (a `jvp`, in an autograd Function), or leave out "
-                "the estimator `jacobian`."
-            ) from err
-
-
-@contextmanager
-def outside_inference() -> Iterator[None]:
-    """Leave inference mode, and record no gradients but where they are asked for."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield
-
-
-def _dual(leaf: Tensor, direction: Tensor) -> Tensor:
-    with warnings.catch_warnings():
-        # The first call imports a part of torch that complains about another.
-        warnings.simplefilter("ignore", FutureWarning)
-        dual: Tensor = forward_ad.make_dual(leaf, direction)  # type: ignore[no-untyped-call]
-    return dual
-
-
-def _tangent(y: Tensor) -> Tensor:
-    """Return the derivative that a tensor carries; zero where it depends on no leaf."""
-    primal, tangent = forward_ad.unpack_dual(y)  # type: ignore[no-untyped-call]
-    return torch.zeros_like(primal) if tangent is None else tangent
-
-
-def _is_real(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def _fresh(tensor: Tensor) -> Tensor:
-    return tensor.detach().requires_grad_() if _is_real(tensor) else tensor
-
-
-def _floating(tree: Any) -> list[Tensor]:
-    """Return the tensors of a tree that can carry derivatives, in its order."""
-    found: list[Tensor] = []
-    map_tensors(lambda tensor: found.append(tensor) if _is_real(tensor) else None, tree)
-    return found
-
-
-def _gradients(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], v: Sequence[Tensor] | None = None
-) -> list[Tensor]:
-    """Return the gradients of v . outputs; zeros for inputs that play no part."""
-    weights = v or [torch.ones_like(out) for out in outputs]
-    tracked = [(o, w) for o, w in zip(outputs, weights, strict=True) if o.requires_grad]
-    if not tracked:
-        return [torch.zeros_like(tensor) for tensor in inputs]
-    some_outputs, some_weights = zip(*tracked, strict=True)
-    return list(
-        torch.autograd.grad(
-            some_outputs, list(inputs), some_weights, allow_unused=True, materialize_grads=True
-        )
-    )

@@ -5,14 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from lit_implicit.equilibrium import Equilibrium
-from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes.cost import Stopwatch, iteration_cost
-from lit_implicit.probes.iterates import iterates, seed_of_batch
+from lit_implicit.probes.iterates import iterates
+from lit_implicit.probes.probe import AbstractProbe
 from lit_implicit.solvers import AbstractSolver
 
 
@@ -63,7 +61,7 @@ class TestTimeCurve:
         return {"t": [float(t) for t in range(len(self.error_mean))], **columns}
 
 
-class TestTimeCurveProbe(Metric):
+class TestTimeCurveProbe(AbstractProbe):
     """Collect the test-time curve of a model over batches; sums are merged over ranks.
 
     Args:
@@ -80,12 +78,6 @@ class TestTimeCurveProbe(Metric):
     """
 
     __test__ = False
-    full_state_update = False
-    errors: list[Tensor]
-    ratios: list[Tensor]
-    flops: list[Tensor]
-    seconds: list[Tensor]
-    sizes: list[Tensor]
 
     def __init__(
         self,
@@ -94,36 +86,39 @@ class TestTimeCurveProbe(Metric):
         solver: AbstractSolver | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
         if n_iter < 1:
             raise ValueError(f"`TestTimeCurveProbe.n_iter` must be at least 1, got {n_iter}.")
-        self.n_iter, self.rtol, self.solver, self.seed = n_iter, rtol, solver, seed
-        for name in ("errors", "ratios", "flops", "seconds", "sizes"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
+        self.n_iter, self.rtol, self.solver = n_iter, rtol, solver
+        for name in ("errors", "ratios", "flops", "seconds"):
+            self.add_samples(name, n_iter + 1)
+        self.add_samples("sizes")
 
-    def update(self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any) -> None:
+    def measure(
+        self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any, seed: int
+    ) -> None:
         """Iterate on one batch and keep the error and the residual of each sample and t."""
         x, n = objective.inputs(batch), objective.n_samples(batch)
-        if not self.flops:
+        if self.n_samples == 0:
             # Apart from the timing, which it would slow down; it warms the device up for it, too.
             cost = iteration_cost(equilibrium, x)
-            flops = [[cost.after(t) / n for t in range(self.n_iter + 1)]]
+            flops = [cost.after(t) / n for t in range(self.n_iter + 1)]
+            self.keep(flops=torch.tensor([flops], dtype=torch.float64))
         errors, ratios = [], []
-        watch, seed = Stopwatch(self.device), seed_of_batch(self.seed, self.update_count)
+        watch = Stopwatch(self.device)
         for y, ratio in iterates(equilibrium, x, self.n_iter, self.solver, seed, watch):
             errors.append(objective.error(y, batch))
             ratios.append(ratio)
-        wide = widest_dtype(errors[0].device)
-        if not self.flops:
-            self.flops.append(errors[0].new_tensor(flops, dtype=wide))
-        self.seconds.append(_seconds(watch)[None].to(errors[0].device, wide) / n)
-        self.sizes.append(errors[0].new_tensor([n], dtype=torch.long))
-        self.errors.append(torch.stack(errors, dim=1).to(wide))
-        self.ratios.append(torch.stack(ratios, dim=1).to(wide))
+        self.keep(
+            errors=torch.stack(errors, dim=1),
+            ratios=torch.stack(ratios, dim=1),
+            seconds=_seconds(watch)[None] / n,
+            sizes=torch.tensor([n]),
+        )
 
-    def compute(self) -> TestTimeCurve:
+    def result(self) -> TestTimeCurve:
         """Return the curve over all samples seen."""
-        errors, ratios = dim_zero_cat(self.errors), dim_zero_cat(self.ratios)
+        errors, ratios = self.kept("errors"), self.kept("ratios")
         finite = errors.isfinite() & ratios.isfinite()
         errors = errors.where(finite, torch.nan)
         quantiles = torch.nanquantile(errors, errors.new_tensor([0.1, 0.5, 0.9]), dim=0)
@@ -137,11 +132,11 @@ class TestTimeCurveProbe(Metric):
             relative_residual=ratios.where(finite, torch.nan).nanquantile(0.5, dim=0),
             converged=(ratios <= self.rtol).to(mean.dtype).mean(0),
             nonfinite=(~finite).to(mean.dtype).mean(0),
-            flops=dim_zero_cat(self.flops).mean(0),
-            seconds=dim_zero_cat(self.seconds).median(0).values,
+            flops=self.kept("flops").mean(0),
+            seconds=self.kept("seconds").median(0).values,
             n_samples=len(errors),
             rtol=self.rtol,
-            batch_size=int(dim_zero_cat(self.sizes).max()),
+            batch_size=int(self.kept("sizes").max()),
         )
 
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective
+from lit_implicit.probes.derivatives import outside_inference
 from lit_implicit.probes.directions import Leaves
-from lit_implicit.probes.sweeps import Sweeps, Trajectory, outside_inference
+from lit_implicit.probes.sweeps import Sweeps, Trajectory
 from lit_implicit.solvers import AbstractSolver
 
 

@@ -12,7 +12,8 @@ from lit_implicit.solvers.evaluation import Evaluation
 from lit_implicit.solvers.history import History, solve_masked
 
 # A residual this many times the last one says that the mixed step went wrong: the sample's history
-# is dropped, and it goes on from a plain step.
+# is dropped, and it goes on from a plain step. Where that was plain itself, G expands, and to drop
+# what the step told would mean plain steps for ever.
 _RESTART_GROWTH = 2.0
 
 
@@ -23,7 +24,10 @@ class Anderson(AbstractSolver):
     Each step mixes the last `depth` iterates so that the mixed residual is least in the 2-norm. The
     least-squares problem is solved in difference form with normalised columns and a ridge relative
     to them, so that the iterates do not depend on the scale of the state. A sample whose residual
-    doubles forgets its history and takes a plain step.
+    more than doubles after a mixed step forgets its history and takes a plain step. At the rounding
+    of G there is nothing to mix, and steps are plain: so `Unrolled(last=k)` differentiates k of
+    them. Where G expands (|dG/dz| > 1), unrolled gradients grow with each such step: give
+    `Unrolled` no more iterations than the solve needs, or take `Implicit`.
 
     Memory: `2 (depth - 1)` states.
 
@@ -79,23 +83,27 @@ class _AndersonStepper(AbstractStepper):
 
     def step(self, at: Evaluation) -> Real:
         mixing = self.settings.mixing
-        plain = at.z + mixing * at.residual if mixing < 1 else at.gz
+        z_next = at.z + mixing * at.residual if mixing < 1 else at.gz
         if self.settings.depth == 1:
-            return plain
+            return z_next
         if self.previous is not None:
             last_z, last_residual, last_norm = self.previous
-            restart = at.residual_norm > _RESTART_GROWTH * last_norm
-            history = self._remember(at.z - last_z, at.residual - last_residual, restart)
+            grown = at.residual_norm > _RESTART_GROWTH * last_norm
+            history = self._remember(at.z - last_z, at.residual - last_residual, grown)
             gamma = self._weights(history, at)
-            plain = plain - self.layout.mix(gamma, history.second[: history.filled])
+            z_next = z_next - self.layout.mix(gamma, history.second[: history.filled])
         self.previous = (at.z, at.residual, at.residual_norm)
-        return plain
+        return z_next
 
-    def _remember(self, dz: Real, d_residual: Real, restart: Mask) -> History:
-        """Put the newest differences in the history and bring the Gram matrix up to date."""
+    def _remember(self, dz: Real, d_residual: Real, grown: Mask) -> History:
+        """Put the newest differences in the history and bring the Gram matrix up to date.
+
+        Samples whose residual has `grown`, shape `(n,)`, after a mixed step forget all of it.
+        """
         if self.history is None:
             self.history = History(self.settings.depth - 1, self.layout, d_residual)
         history = self.history
+        restart = grown & history.valid.any(0)
         slot = history.push(d_residual, dz + self.settings.mixing * d_residual, restart)
         if torch.is_grad_enabled():  # autograd forbids writing in place: compute all rows anew
             rows = [self.layout.dot(history.first, state) for state in history.first]
@@ -113,7 +121,7 @@ class _AndersonStepper(AbstractStepper):
         rhs = self.layout.dot(history.first[:filled], residual).T.to(wide)
         squares = gram.diagonal(dim1=-2, dim2=-1)
         # At the rounding of G, differences are noise, and so would be their mixture and, unrolled,
-        # its gradient: what is left is a plain step.
+        # its gradient: what is left is a plain step. To stay would leave no gradient of late steps.
         floor = 10 * torch.finfo(residual.dtype).eps * at.g_norm.to(wide)
         usable = history.valid[:filled].T & (squares > floor[:, None] ** 2) & squares.isfinite()
         usable = usable & (at.residual_norm.to(wide) > floor)[:, None]

@@ -121,6 +121,20 @@ def test_an_explicit_model_is_left_alone(tmp_path):
     assert monitor.found == monitor.results == {}
 
 
+def test_a_process_without_a_batch_and_without_others_has_nothing_to_log(tmp_path):
+    class Blind(AuditMonitor):
+        def on_test_batch_end(self, *args):
+            """As where another process has all of the data."""
+
+    monitor = Blind()
+    module = Frozen(AffineOperator(0.5), AffineObjective(), Picard(max_iter=DEPTH))
+    with pytest.warns(UserWarning, match="before"):
+        run, _ = audited(tmp_path, module, monitor)
+    assert monitor.found == monitor.results == {}
+    assert "test/over_iteration" not in run.callback_metrics
+    assert "test/error" in run.callback_metrics
+
+
 def test_settings_out_of_range_are_refused():
     for name, value, least in (("factor", 1, 2), ("n_starts", 0, 1), ("max_samples", 0, 1)):
         with pytest.raises(ConfigError, match=f"AuditMonitor.{name}` must be at least {least}"):

@@ -85,7 +85,9 @@ def test_metrics_have_words():
     assert in_words("contraction_factor") == "contraction factor |dG/dz| at z*, largest"
 
 
-@pytest.mark.parametrize("settings", [{"max_samples": 0}, {"n_steps": 0}, {"every_n_epochs": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"max_samples": 0}, {"n_steps": 0}, {"every_n_epochs": -1}, {"rtol": 0.0}]
+)
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError, match=f"`RegularityMonitor.{next(iter(settings))}` must"):
         RegularityMonitor(**settings)

@@ -3,9 +3,8 @@
 import importlib.util
 
 import pytest
-import torch
 from fenced import ROOT, Document
-from problems import Affine, matrix, solve
+from problems import Affine, matrix
 
 import lit_implicit
 from lit_implicit import adjoints, solvers
@@ -73,16 +72,6 @@ def test_tolerances_and_warm_starts_are_the_scripts(script):
         (written,) = [row for row in rows if len(row) == len(measured)]
         for a, b in zip(map(float, written), map(float, measured), strict=True):
             assert b == pytest.approx(a, rel=0.6, abs=1)
-
-
-def test_anderson_needs_mixing_where_each_plain_step_doubles_the_residual():
-    a, x = torch.tensor([[-3.0]]).double(), torch.ones(1, 1).double()
-    _, plain = solve(Affine(a), x, lit_implicit.Anderson())
-    assert plain.failed.all()
-    for solver in (lit_implicit.Anderson(5, 0.3), lit_implicit.Broyden()):
-        z, solution = solve(Affine(a), x, solver)
-        assert solution.converged.all()
-        assert z.item() == pytest.approx(0.25, rel=1e-4)
 
 
 def test_every_solver_and_adjoint_has_its_row():

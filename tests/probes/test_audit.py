@@ -1,6 +1,7 @@
 """Audits of maps whose behaviour far past the training depth is known in closed form."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from lit_implicit import (
 )
 from lit_implicit.layout import Ragged
 from lit_implicit.probes import EquilibriumAuditProbe, audit
+from lit_implicit.probes.iterates import seed_of_batch
 
 W, DEPTH, T = 0.8, 5, 50
 POWERS = W ** torch.arange(T + 1).double()
@@ -80,6 +82,13 @@ def test_a_slow_contraction_is_undecided():
     assert (found.still_falling, found.approaching, found.stuck) == (1, 1, 0)
     assert "100 % are on the way" in found.verdict
     assert found.verdict.startswith("audit: undecided.")
+
+
+def test_a_contraction_by_half_a_per_cent_is_on_the_way_and_no_counterexample():
+    operator, batch = affine(0.995)
+    found = ask(operator, [batch], depth=5)  # 0.995^(T / 2) = 0.88
+    assert (found.still_falling, found.approaching, found.stuck, found.elsewhere) == (1, 1, 0, 0)
+    assert found.is_equilibrium is None
 
 
 def test_a_rotation_comes_no_closer():
@@ -160,7 +169,7 @@ def test_a_bistable_map_converges_but_depends_on_the_start():
         z_star = (3 * z_star).tanh() + x
     found = ask(Bistable(torch.eye(1)), [(x, z_star)], n_starts=1, seed=3)
     # From 0 the sign is that of x; from far off, that of the start, drawn for this first batch.
-    start = torch.randn(40, 1, generator=torch.Generator().manual_seed(3 + 1))
+    start = torch.randn(40, 1, generator=torch.Generator().manual_seed(seed_of_batch(3, 1)))
     share = float((start.sign() == x.sign()).double().mean())
     assert 0.2 < share < 0.8
     assert (found.path_independent, found.elsewhere) == pytest.approx((share, 1 - share))
@@ -239,6 +248,7 @@ def test_a_batch_without_a_finite_sample_has_a_verdict():
     found = ask(Exploding(operator.a.data), [(x + 1000, target)])
     assert found.is_equilibrium is False
     assert "no sample stays finite" in found.verdict
+    assert math.isnan(found.over_iteration)  # not 1, which would say that no error rises
 
 
 class RaggedObjective(AffineObjective):
@@ -282,12 +292,12 @@ def test_a_task_that_cannot_select_is_audited_without_its_batch_mates():
     assert found.is_equilibrium is True
 
 
-def test_samples_of_all_batches_count_and_each_batch_may_be_cut():
+def test_samples_of_all_batches_count_up_to_a_limit():
     operator, first = affine(n=6)
     _, second = affine(n=3, seed=5)
-    found = ask(operator, [first, second], max_samples=4)
+    found = ask(operator, [first, second, first], max_samples=7)
     assert found.n_samples == 7
-    norms = torch.cat([first[1][:4], second[1]]).norm(dim=1)
+    norms = torch.cat([first[1], second[1][:1]]).norm(dim=1)
     assert float(found.error_mean[0]) == pytest.approx(float(norms.mean()))
     columns = found.columns()
     assert {len(values) for values in columns.values()} == {T + 1}
@@ -305,6 +315,17 @@ def test_samples_of_all_batches_count_and_each_batch_may_be_cut():
 def test_the_verdict_says_how_the_model_was_trained(adjoint, words):
     operator, batch = affine()
     assert f"Trained {words}" in ask(operator, [batch], adjoint=adjoint).verdict
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0, "0 %"), (1e-4, "less than 0.1 %"), (0.125, "12.5 %"), (0.9999, "more than 99.9 %"),
+     (1.0, "100 %")],
+)  # fmt: skip
+def test_all_and_none_are_said_of_nothing_else(share, words):
+    operator, batch = affine()
+    found = replace(ask(operator, [batch]), path_independent=share)
+    assert f"from 3 random starts {words} end at the same state" in found.verdict
 
 
 def test_numbers_out_of_range_are_refused():

@@ -1,12 +1,14 @@
 """Curves against closed forms: z = w z + x from 0 has y_t = (1 - w^t) / (1 - w) x."""
 
+import math
+
 import pytest
 import torch
 from affine_task import AffineObjective, AffineOperator
 from torch import nn
 
 from lit_implicit import AbstractOperator, Anderson, Equilibrium, Mode, Perturbed, Picard
-from lit_implicit.probes import LipschitzCurveProbe, TestTimeCurveProbe, iterates
+from lit_implicit.probes import LipschitzCurveProbe, RegularityProbe, TestTimeCurveProbe, iterates
 from lit_implicit.probes.double import double_model
 from lit_implicit.probes.iterates import seed_of_batch
 
@@ -146,6 +148,21 @@ def test_a_sample_that_explodes_is_counted_and_does_not_hide_the_others():
     assert torch.allclose(slope.compute().slopes["input"], GAIN[:3], rtol=1e-10)
 
 
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+def test_a_slope_that_no_sample_has_is_nan(aggregate):
+    class Aggregated(AffineObjective):
+        @property
+        def modes(self):
+            return {"input": Mode(aggregate)}
+
+    x, _ = batch(4)
+    probe = LipschitzCurveProbe(2, Aggregated().modes)
+    probe.update(Equilibrium(Exploding(W).double()), Aggregated(), (x + 1000, 2 * x))
+    curve = probe.compute()
+    assert curve.nonfinite.tolist() == [0.0, 1.0, 1.0]
+    assert curve.slopes["input"].tolist() == pytest.approx([0, math.nan, math.nan], nan_ok=True)
+
+
 def test_lipschitz_curve_starts_both_runs_alike_where_starts_are_drawn():
     class RandomStart(AbstractOperator):
         def __init__(self):
@@ -177,7 +194,12 @@ def test_model_is_copied_once_but_never_stale(monkeypatch):
 
     copies = []
     original = double.copy.deepcopy
-    monkeypatch.setattr(double.copy, "deepcopy", lambda x: copies.append(x) or original(x))
+
+    def noting(x, *memo):
+        copies.extend([x] if isinstance(x, AffineOperator) else [])
+        return original(x, *memo)
+
+    monkeypatch.setattr(double.copy, "deepcopy", noting)
     layer, objective = equilibrium(torch.float32), AffineObjective()
     probe = LipschitzCurveProbe(2, objective.modes)
     for seed in range(3):
@@ -216,15 +238,15 @@ def test_each_batch_of_each_rank_draws_perturbations_of_its_own(monkeypatch):
             drawn.append(generator.initial_seed())
             return super().perturb(batch, mode, generator)
 
-    def seeds():
+    def seeds(probe):
         drawn.clear()
-        probe = LipschitzCurveProbe(1, Noting().modes, seed=3)
         for _ in range(2):
             probe.update(equilibrium(), Noting(), batch())
         return tuple(drawn)
 
-    first = seeds()
-    assert first == seeds()
+    first = seeds(LipschitzCurveProbe(1, Noting().modes, seed=3))
+    assert first == seeds(LipschitzCurveProbe(1, Noting().modes, seed=3))
+    assert first == seeds(RegularityProbe(Noting().modes, n_steps=1, seed=3))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)

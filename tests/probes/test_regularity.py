@@ -12,6 +12,7 @@ from lit_implicit import AbstractOperator, Anderson, Equilibrium, Perturbed, Pic
 from lit_implicit.errors import ConfigError
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes import RegularityProbe
+from lit_implicit.probes.iterates import seed_of_batch
 from lit_implicit.probes.regularity_words import regularity_numbers, say_regularity
 from lit_implicit.probes.statistics import fit_exponent, statistics_of
 
@@ -66,7 +67,8 @@ def test_bound_is_tight_for_a_multiple_of_the_identity(w, dtype):
 def test_bound_and_slope_of_a_dense_system_are_those_of_linear_algebra():
     a = matrix(3, 0.7, seed=4)
     objective, some = AffineObjective(), batch()
-    d = objective.perturb(some, "input", torch.Generator().manual_seed(0)).batch[0] - some[0]
+    generator = torch.Generator().manual_seed(seed_of_batch(0, 1))
+    d = objective.perturb(some, "input", generator).batch[0] - some[0]
     report = measure(Dense(a), some)
     dz = torch.linalg.solve(torch.eye(3).double() - a.T, d.T).T
     expected = dz.norm(dim=1) / d.norm(dim=1)
@@ -227,7 +229,6 @@ def test_ranks_merge_by_their_samples():
         setattr(ranks[0], name, merged)
     report = ranks[0].compute()
     assert report.n_samples == whole.n_samples == 7
-    # Starts and perturbations are drawn alike in each update.
     assert torch.allclose(report.factor, whole.factor, rtol=1e-9)
     assert report.growth_exponent == pytest.approx(whole.growth_exponent, rel=1e-9)
 

@@ -10,7 +10,8 @@ from problems import Affine, RaggedAffine, Tanh, matrix, random, systems
 from lit_implicit import Equilibrium, Picard, Ragged
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes import jacobian_slopes, worst_pair_slopes
-from lit_implicit.probes.sweeps import Sweeps, outside_inference
+from lit_implicit.probes.derivatives import outside_inference
+from lit_implicit.probes.sweeps import Sweeps
 
 T = 6
 

@@ -1,7 +1,7 @@
 """All solvers over the shared problems, and what each of them promises by itself."""
 
 import math
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -125,6 +125,23 @@ def test_calls_to_an_error_on_a_slow_map_of_any_scale(solver, calls, scale):
     solver(rtol=0.0, max_iter=calls).solve(g, z0, on_iterate=note)
     assert min(errors) < 1e-6
     assert operator.n_calls == calls
+
+
+@pytest.mark.parametrize("gain", [2.0, 5.0, -5.0])
+@pytest.mark.parametrize("size", [1, 3])
+def test_anderson_solves_what_expands_and_stays_there(size, gain):
+    """In `size` dimensions `size` differences tell all of an affine map, however steep it is."""
+    a = gain * torch.linalg.qr(random(size, size)).Q
+    x = random(6, size, seed=3)
+    z_star = affine_solution(a, x)
+    g, z0 = Equilibrium(Affine(a)).bind(x)
+    assert Anderson(size + 1, rtol=1e-10).solve(g, z0).converged.all()
+    errors = [
+        ((z - z_star).norm(dim=1) / z_star.norm(dim=1)).max()
+        for z, _ in islice(Anderson(size + 1).iterates(g, z0), 200)
+    ]
+    # Past rounding, plain steps lead away, until there are differences to mix again.
+    assert max(errors[20:]) < 1e-11
 
 
 class Sabotaged(Affine):
