@@ -76,6 +76,7 @@ class EquilibriumAuditProbe(AbstractProbe):
                 raise ValueError(
                     f"`EquilibriumAuditProbe.{name}` must be at least {least}, got {value}."
                 )
+        self._trained = True
         self.depth, self.n_iter = train_max_iter, factor * train_max_iter
         self.adjoint, self.solver = adjoint, solver
         self.rtol = solver.rtol if rtol is None else rtol
@@ -92,6 +93,7 @@ class EquilibriumAuditProbe(AbstractProbe):
         """Audit the model on one batch."""
         generator = torch.Generator().manual_seed(seed)
         bound = equilibrium.bind(objective.inputs(batch), seed=seed)
+        self._trained = next(equilibrium.operator.parameters(), None) is not None
         problem, g = (equilibrium, objective, batch), bound[0]
         own = long_run(*problem, bound, self.solver, self.depth, self.n_iter)
         others = [
@@ -149,7 +151,7 @@ class EquilibriumAuditProbe(AbstractProbe):
             n_starts=self.n_starts,
             n_samples=len(errors),
             iteration=iteration_of(self.solver),
-            training=in_words(self.adjoint, self.depth),
+            training=in_words(self.adjoint if self._trained else None, self.depth),
         )
 
 

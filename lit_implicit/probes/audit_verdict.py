@@ -20,31 +20,33 @@ def sentences(audit: "EquilibriumAudit") -> list[str]:
     if audit.is_equilibrium and audit.error_rises:
         answer += ", though an earlier iterate has the least error"
     head = (
-        f"{answer}. Trained {audit.training}; asked of {audit.n_samples:,} samples, iterated to "
+        f"{answer}. {audit.training}; asked of {audit.n_samples:,} samples, iterated to "
         f"t = {audit.n_iter} by {audit.iteration}"
     )
     checks = [_error(audit), _convergence(audit), _paths(audit), _batch(audit)]
     return [f"audit: {text}." for text in (head, *checks)]
 
 
-def in_words(adjoint: AbstractAdjoint, max_iter: int) -> str:
-    """Say how a model was trained, to follow the word "trained".
+def in_words(adjoint: AbstractAdjoint | None, max_iter: int) -> str:
+    """Say how a model was trained.
 
     Args:
-        adjoint: How gradients passed the equilibrium.
+        adjoint: How gradients passed the equilibrium; None where there was nothing to train.
         max_iter: The training depth.
     """
     match adjoint:
+        case None:
+            return "Nothing was trained, as it has no parameters"
         case Unrolled(last=None):
-            return f"by unrolling {max_iter} steps"
+            return f"Trained by unrolling {max_iter} steps"
         case Unrolled(last=last):
-            return f"by unrolling {max_iter} steps, with gradients of the last {last}"
+            return f"Trained by unrolling {max_iter} steps, with gradients of the last {last}"
         case JacobianFree(steps=steps):
-            words = f"with Jacobian-free gradients ({steps} step{'s' * (steps > 1)})"
+            words = f"Trained with Jacobian-free gradients ({steps} step{'s' * (steps > 1)})"
         case Implicit():
-            words = "by implicit differentiation"
+            words = "Trained by implicit differentiation"
         case _:
-            words = f"by {type(adjoint).__name__}"
+            words = f"Trained by {type(adjoint).__name__}"
     return f"{words} after at most {max_iter} iterations"
 
 

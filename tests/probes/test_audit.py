@@ -9,6 +9,7 @@ from affine_task import AffineObjective
 from problems import Affine, RaggedAffine, random, systems
 
 from lit_implicit import (
+    AbstractOperator,
     Anderson,
     Broyden,
     Equilibrium,
@@ -315,6 +316,18 @@ def test_samples_of_all_batches_count_up_to_a_limit():
 def test_the_verdict_says_how_the_model_was_trained(adjoint, words):
     operator, batch = affine()
     assert f"Trained {words}" in ask(operator, [batch], adjoint=adjoint).verdict
+
+
+def test_a_model_without_parameters_was_not_trained():
+    class Halving(AbstractOperator):
+        def init_state(self, c, generator=None):
+            return torch.zeros_like(c)
+
+        def forward(self, z, c):
+            return 0.5 * z + c
+
+    _, batch = affine()
+    assert "an equilibrium. Nothing was trained" in ask(Halving(), [batch]).verdict
 
 
 @pytest.mark.parametrize(
