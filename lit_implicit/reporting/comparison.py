@@ -104,7 +104,7 @@ def over_seeds(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
     """Return a row for each set of runs that differ in nothing but their seed.
 
     Mean, least and greatest of each metric as `<metric>`, `<metric> min` and `<metric> max`; sets
-    of one run are left out, as are runs that were not completed.
+    of one run are left out, as are runs that were not completed. NaN in one run is NaN in all three.
     """
     groups: dict[str, list[RecordedRun]] = {}
     for run in runs:
@@ -115,11 +115,15 @@ def over_seeds(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
     for group in groups.values():
         if len(group) < 2:
             continue
-        row: dict[str, Any] = {"run": f"{len(group)} seeds of {group[0].folder}"}
+        n_seeds = len({run.report.get("seed") for run in group})
+        seeds = f"{n_seeds} seed" + "s" * (n_seeds > 1)
+        row: dict[str, Any] = {"run": f"{len(group)} runs ({seeds}) of {group[0].folder}"}
         for name in group[0].metrics:
             values = [run.metrics[name] for run in group if name in run.metrics]
-            row |= {name: statistics.fmean(values)}
-            row |= {f"{name} min": min(values), f"{name} max": max(values)}
+            mean, least, greatest = statistics.fmean(values), min(values), max(values)
+            if mean != mean:  # which value min and max return then depends on the order
+                least = greatest = mean
+            row |= {name: mean, f"{name} min": least, f"{name} max": greatest}
         rows.append(row)
     return rows
 

@@ -11,10 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _SHORT = (
-    "run", "status", "seed", "parameters", "seconds",
-    "test/error", "test/converged", "test/failed", "val/error",
-)  # fmt: skip
-"""Columns that fit a screen; the CSV has all."""
+    "status", "seed", "parameters", "seconds", "test/error", "test/converged", "val/error"
+)
+"""Columns that fit a screen; the CSV has all. Run directories stand beside, by number."""
 
 
 def print_comparison(runs: Sequence[RecordedRun]) -> None:
@@ -25,6 +24,8 @@ def print_comparison(runs: Sequence[RecordedRun]) -> None:
     names = _shown(rows)
     numbers = [str(number) for number in range(1, len(runs) + 1)]
     console = Console(highlight=False)
+    for number, run in zip(numbers, runs, strict=True):
+        print(f"{number}: {run.folder}")  # noqa: T201  # Rich would wrap a path at some width
     console.print(
         _table(["", *names], [[n, *_cells(r, names)] for n, r in zip(numbers, rows, strict=True)])
     )
@@ -60,9 +61,9 @@ def write_comparison(runs: Sequence[RecordedRun], folder: Path) -> None:
 def _markdown(runs: Sequence[RecordedRun], rows: Sequence[Mapping[str, Any]]) -> str:
     names = _shown(rows)
     numbers = [str(number) for number in range(1, len(runs) + 1)]
-    blocks = [
-        _grid(["", *names], [[n, *_cells(r, names)] for n, r in zip(numbers, rows, strict=True)])
-    ]
+    header = ["", "run", *names]
+    cells = [[n, r["run"], *_cells(r, names)] for n, r in zip(numbers, rows, strict=True)]
+    blocks = [_grid(header, cells)]
     spreads = [f"- {row['run']}: {', '.join(_spread(row))}" for row in over_seeds(runs)]
     if spreads:
         blocks.append("\n".join(spreads))

@@ -80,6 +80,15 @@ def test_spread_is_over_runs_that_differ_in_their_seed_alone(make_run):
     (row,) = over_seeds(runs)
     assert row["test/error"] == pytest.approx(0.25)
     assert (row["test/error min"], row["test/error max"]) == (0.1, 0.4)
+    assert row["run"].startswith("2 runs (2 seeds) of ")
+
+
+@pytest.mark.parametrize("errors", [(0.1, float("nan")), (float("nan"), 0.1)])
+def test_a_run_repeated_is_one_seed_and_nan_is_not_averaged_away(make_run, errors):
+    (row,) = over_seeds([read_run(make_run(f"r{n}", e)) for n, e in enumerate(errors)])
+    assert row["run"].startswith("2 runs (1 seed) of ")
+    for name in ("test/error", "test/error min", "test/error max"):
+        assert row[name] != row[name]
 
 
 def test_the_command_prints_and_writes_one_table(make_run, tmp_path, capsys):
@@ -87,6 +96,7 @@ def test_the_command_prints_and_writes_one_table(make_run, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["report", *map(str, folders), "--output", str(out)]) == 0
     printed = capsys.readouterr().out
+    assert f"2: {folders[1]}\n" in printed  # whole, at any width of the screen
     assert "0.3 (0.1 to 0.5)" in printed
     assert "1, test: audit: an equilibrium" in printed
     rows = list(csv.DictReader((out / "comparison.csv").open()))
