@@ -1,5 +1,6 @@
 """Checks of perturbations and of the tensors that derivatives are taken in."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ def _check_size(case: ObjectiveCase, batch: Any, moved: Perturbed, who: str) -> 
 
 
 def leaves(case: ObjectiveCase) -> str:
-    """`leaves` and `with_leaves` fit: what is put in comes out, and the input stays as it was.
+    """`leaves`, `with_leaves` and `leaf_layouts` fit, and the input stays as it was.
 
     The Jacobian estimate of the Lipschitz curve puts derivatives in by them.
     """
@@ -120,4 +121,22 @@ def leaves(case: ObjectiveCase) -> str:
         )
     if (place := first_change(before, x)) is not None:
         raise BrokenError(f"`with_leaves` changes the input it is given (at {place}). Copy it.")
+    _check_layouts(case, x, given)
     return f"{len(given)} of shape {', '.join(str(tuple(leaf.shape)) for leaf in given)}"
+
+
+def _check_layouts(case: ObjectiveCase, x: Any, given: Sequence[Tensor]) -> None:
+    """Ask each layout for the size of its leaf, sample by sample."""
+    layouts = case.objective.leaf_layouts(x)
+    if len(layouts) != len(given):
+        raise BrokenError(
+            f"`leaf_layouts` must say how samples lie in each of {len(given)} leaves, got "
+            f"{len(layouts)}."
+        )
+    for number, (layout, leaf) in enumerate(zip(layouts, given, strict=True)):
+        if (n := len(layout.norm(leaf))) != case.n:
+            raise BrokenError(
+                f"`leaf_layouts` finds {n} samples in leaf {number}, of shape {tuple(leaf.shape)}, "
+                f"but the batch has {case.n}. Where a leaf has other rows than one a sample, as "
+                "graphs have, return `Ragged(index, n)` with the sample of each row."
+            )

@@ -168,6 +168,21 @@ class IntegerLeaves(Sound):
         return (x.long(),)
 
 
+class EntriesAsLeaf(Sound):
+    """One leaf of all entries, without a word on whose they are."""
+
+    def leaves(self, x):
+        return (x.flatten(),)
+
+    def with_leaves(self, x, leaves):
+        return leaves[0].view_as(x)
+
+
+class NoLayouts(Sound):
+    def leaf_layouts(self, x):
+        return ()
+
+
 class MeanOfMeans(Metric):
     def __init__(self):
         super().__init__()
@@ -242,6 +257,8 @@ BROKEN = [
     ("leaves", ForgetsTheLeaves, "must be `new`"),
     ("leaves", LeavesInPlace, "changes the input it is given"),
     ("leaves", IntegerLeaves, "floating-point tensor, got torch.int64"),
+    ("leaves", EntriesAsLeaf, "finds 12 samples in leaf 0, .* but the batch has 4"),
+    ("leaves", NoLayouts, "in each of 1 leaves, got 0"),
     ("metrics", MetricByBatch, "of one batch and .* in two"),
     ("metrics", MetricsInADict, "`MetricCollection`, got dict"),
     ("figures", NotAFigure, "`matplotlib.figure.Figure`, got str"),
