@@ -131,8 +131,12 @@ def _no_class(name: str, where: str, base: str) -> str:
 
 def _plain(types: str) -> str:
     """Put a list of types in words."""
-    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", types).replace("typing.", "")
-    return re.sub(r", (?![^\[]*\])", " or ", types.replace("NoneType", "null"))
+    types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", types)
+    types = re.sub(r"typing\.|collections\.abc\.", "", types).replace("NoneType", "null")
+    types = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), types)
+    if types in ("Sequence", "list"):
+        return "a list, as '[A, B]'"
+    return re.sub(r", (?![^\[]*\])", " or ", types)
 
 
 def _given(lines: list[str], number: int) -> str:
