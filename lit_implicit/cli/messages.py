@@ -131,6 +131,8 @@ def _no_class(name: str, where: str, base: str) -> str:
 
 def _plain(types: str) -> str:
     """Put a list of types in words."""
+    if types == "Sequence":
+        return "a list, as '[one, two]'"
     types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", types).replace("typing.", "")
     return re.sub(r", (?![^\[]*\])", " or ", types.replace("NoneType", "null"))
 
