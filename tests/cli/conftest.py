@@ -64,6 +64,7 @@ QUIET = [
     "--trainer.log_every_n_steps=1",
 ]
 NO_CURVES = [f"--{m}=null" for m in ("test_time_curve", "lipschitz_curve", "regularity", "audit")]
+SHORT = ["--audit.factor=2", "--audit.n_starts=1"]  # ten times the depth, four times, is seconds
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def run(affine, workdir):
 
     def run(command, *args, task="affine", curves=False):
         named = [f"--task={task}"] if task else []
-        rest = [] if curves else NO_CURVES
+        rest = SHORT if curves else NO_CURVES
         return main([command, *QUIET, *rest, *named, *args])
 
     return run

@@ -18,6 +18,11 @@ class Document:
         """Return the fenced blocks of a language, in order."""
         return re.findall(rf"^```{language}\n(.*?)^```", self.text, re.DOTALL | re.MULTILINE)
 
+    def files(self) -> dict[str, str]:
+        """Return the blocks that are files, by path: their first line is a comment with it."""
+        found = re.findall(r"^```\w+\n(# (\S+\.\w+)\n.*?)^```", self.text, re.DOTALL | re.MULTILINE)
+        return {path: block for block, path in found}
+
     def run(self) -> dict[str, Any]:
         """Run all Python blocks in order, in one namespace, as a reader would."""
         scope: dict[str, Any] = {"__name__": "document"}

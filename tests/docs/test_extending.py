@@ -8,11 +8,10 @@ import types
 
 import pytest
 import torch
-from blocks import DOCS, blocks, file_of
+from fenced import Document
 
-PAGE = "extending.md"
-PYTHON = blocks(PAGE, "python")
-FILES = {file_of(block): block for block in [*PYTHON, *blocks(PAGE, "toml")] if file_of(block)}
+PAGE = Document("extending.md")
+FILES = PAGE.files()
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +24,14 @@ def page():
     module = types.ModuleType("extending_page")
     sys.modules[module.__name__] = module
     torch.manual_seed(0)
-    for block in PYTHON:
-        if not file_of(block):
-            exec(compile(block, PAGE, "exec"), vars(module))
+    for block in PAGE.blocks("python"):
+        if block not in FILES.values():
+            exec(compile(block, PAGE.path.name, "exec"), vars(module))
     return module
+
+
+def test_links_lead_somewhere():
+    assert PAGE.broken_links() == []
 
 
 def test_every_block_runs(page):
@@ -110,11 +113,12 @@ def test_the_command_of_the_page_trains_it(kepler, tmp_path, monkeypatch, capsys
     from lit_implicit.cli import main
 
     monkeypatch.chdir(tmp_path)
-    listing, fit = (line.split()[1:] for block in blocks(PAGE, "sh") for line in block.splitlines())
+    listing, fit = (line.split()[1:] for block in PAGE.blocks("sh") for line in block.splitlines())
     assert main(listing) == 0
     assert re.search(r"^kepler +kepler 0.1.0 +kepler:task", capsys.readouterr().out, re.MULTILINE)
     small = ["--trainer.enable_progress_bar=false", "--trainer.max_epochs=2"]
     quick = ["--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"]
+    quick += ["--audit=null", "--regularity=null"]  # the package's own test runs them
     assert main([*fit, *small, *quick]) == 0, capsys.readouterr().err
 
 
@@ -122,7 +126,6 @@ def test_names_on_the_page_exist():
     """What the page calls a check, a method or a class is one."""
     from lit_implicit.testing import operator_checks
 
-    text = (DOCS / PAGE).read_text(encoding="utf-8")
-    promised = re.findall(r"`(\w+)`", "".join(re.findall(r"\((`\w+`(?:, `\w+`)*)\)", text)))
+    promised = re.findall(r"`(\w+)`", "".join(re.findall(r"\((`\w+`(?:, `\w+`)*)\)", PAGE.text)))
     assert len(promised) >= 8
     assert set(promised) <= {check.name for check in operator_checks()}
