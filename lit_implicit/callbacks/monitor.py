@@ -143,6 +143,11 @@ class AbstractMonitor(Callback):
     def log_columns(self, board: Any, stage: str, columns: Columns, epoch: int) -> None:
         """Log columns to TensorBoard, beside the figure. Default: not."""
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse settings that do not suit the model now, not after epochs of training."""
+        if isinstance(pl_module, ImplicitLightningModule):
+            self.make_probe(pl_module)
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start a measurement, if one is due."""
         self._probe = None

@@ -135,7 +135,7 @@ def _plain(types: str) -> str:
     types = re.sub(r"typing\.|collections\.abc\.", "", types).replace("NoneType", "null")
     types = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), types)
     if types in ("Sequence", "list"):
-        return "a list, as '[A, B]'"
+        return "a list, as '[one, two]'"
     return re.sub(r", (?![^\[]*\])", " or ", types)
 
 

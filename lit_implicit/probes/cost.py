@@ -20,7 +20,8 @@ def flops_of(function: Callable[..., Any], *args: Any) -> int:
     product with a sparse matrix two for each nonzero and column; a sum over an index one for each
     summand; functions and sums of elements one for each element, normalization four, or five with
     weights. Copies, indexing, comparisons, and arithmetic of integers are no operation. A complex
-    product counts as four real ones. What has no formula counts nothing: custom kernels, above all.
+    product counts as four real ones. What has no formula counts nothing: custom kernels, and fused
+    layers such as `nn.LSTM`.
     (Counts in print often leave out everything but products.)
 
     It suits any function: an operator, or an explicit network that is compared with one. The call

@@ -42,11 +42,11 @@ def pair_slopes(
         seed: Seed of starts that are drawn.
 
     Returns:
-        Slopes by mode, each of shape `(T + 1, n)`.
+        Slopes by mode, each of shape `(T + 1, n)`; NaN for pairs that are not valid.
 
     Example:
         >>> pairs = {mode: objective.perturb(batch, mode) for mode in objective.modes}
-        >>> pair_slopes(layer, objective, batch, pairs, n_iter=50)["x"].amax(1)  # L_0, ..., L_50
+        >>> pair_slopes(layer, objective, batch, pairs, n_iter=50)["x"].nanmean(1)  # over samples
     """
     model = double_model(equilibrium) if double else equilibrium
 
@@ -59,5 +59,6 @@ def pair_slopes(
     for clean in run(batch):
         for mode, p in perturbed.items():
             moved = objective.distance(next(runs[mode]).y, clean.y, batch)
-            slopes[mode].append((moved / p.size).to(widest_dtype(moved.device)))
+            slope = (moved / p.size).to(widest_dtype(moved.device))
+            slopes[mode].append(slope.where(p.valid, torch.nan))
     return {mode: torch.stack(values) for mode, values in slopes.items()}

@@ -179,3 +179,16 @@ def test_negative_settings_are_refused():
         ConfigError, match=r"TestTimeCurveMonitor.n_iter` must be at least 0, got -1"
     ):
         TestTimeCurveMonitor(-1)
+
+
+def test_settings_that_do_not_suit_the_model_are_refused_before_training(tmp_path):
+    module = Frozen(AffineOperator(W), AffineObjective(), Picard(max_iter=8), Implicit())
+    monitor = LipschitzCurveMonitor(estimators=("worst_pair",), worst_pair_at=(17,))
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, default_root_dir=tmp_path, enable_checkpointing=False,
+        callbacks=[monitor], log_every_n_steps=1,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"worst_pair_at` must lie in 0..16"):
+        trainer.fit(module, AffineData())
+    assert trainer.global_step == 0
