@@ -104,7 +104,7 @@ def over_seeds(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
     """Return a row for each set of runs that differ in nothing but their seed.
 
     Mean, least and greatest of each metric as `<metric>`, `<metric> min` and `<metric> max`; sets
-    of one run are left out, as are runs that were not completed. NaN in one run is NaN in all three.
+    of one run are left out, as are runs that were not completed. NaN in a run is NaN in all three.
     """
     groups: dict[str, list[RecordedRun]] = {}
     for run in runs:

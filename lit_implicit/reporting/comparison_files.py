@@ -10,9 +10,7 @@ from lit_implicit.reporting.comparison import RecordedRun, columns_of, differenc
 if TYPE_CHECKING:
     from rich.table import Table
 
-_SHORT = (
-    "status", "seed", "parameters", "seconds", "test/error", "test/converged", "val/error"
-)
+_SHORT = ("status", "seed", "parameters", "seconds", "test/error", "test/converged", "val/error")
 """Columns that fit a screen; the CSV has all. Run directories stand beside, by number."""
 
 

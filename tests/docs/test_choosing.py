@@ -1,6 +1,6 @@
 """docs/choosing_a_solver.md: its code runs, and its tables are those of the script."""
 
-import importlib.util
+import importlib
 
 import pytest
 from fenced import ROOT, Document
@@ -14,11 +14,9 @@ CHOOSING = Document("choosing_a_solver.md")
 
 @pytest.fixture(scope="module")
 def script():
-    path = ROOT / "benchmarks" / "solver_choice.py"
-    spec = importlib.util.spec_from_file_location("solver_choice", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        yield importlib.import_module("solver_choice")
 
 
 def test_code_runs():
