@@ -2,7 +2,17 @@
 
 import pytest
 import torch
-from problems import NAMES, PROBLEMS, Affine, RaggedAffine, Tanh, matrix, random, systems
+from problems import (
+    NAMES,
+    PROBLEMS,
+    Affine,
+    CountedProducts,
+    RaggedAffine,
+    Tanh,
+    matrix,
+    random,
+    systems,
+)
 
 from lit_implicit import (
     GMRES,
@@ -91,21 +101,6 @@ def test_jacobian_free_is_its_finite_neumann_series(steps):
     (of_x,) = torch.autograd.grad(y, x, v)
     series = sum(torch.linalg.matrix_power(a.T, i) @ v[0] for i in range(steps))
     assert torch.allclose(of_x[0], series, rtol=1e-12)
-
-
-class CountedProducts(torch.autograd.Function):
-    """The identity, which counts how often a gradient passes it."""
-
-    n_calls = 0
-
-    @staticmethod
-    def forward(ctx, z):
-        return z.clone()
-
-    @staticmethod
-    def backward(ctx, v):
-        CountedProducts.n_calls += 1
-        return v
 
 
 class Counted(Affine):

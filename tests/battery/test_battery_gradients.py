@@ -3,7 +3,7 @@
 import pytest
 import torch
 from battery_cases import EXACT, batch, each_kind, each_solver, exact, parts_of, rows
-from problems import random
+from problems import CountedProducts, random
 
 from lit_implicit import (
     GMRES,
@@ -80,19 +80,6 @@ def test_the_jacobian_free_gradient_is_another_in_the_same_half_space(kind):
     assert 0.3 < cosine < 0.99
 
 
-class Counting(torch.autograd.Function):
-    n_products = 0
-
-    @staticmethod
-    def forward(ctx, z):
-        return z.clone()
-
-    @staticmethod
-    def backward(ctx, v):
-        Counting.n_products += 1
-        return v
-
-
 @each_kind
 @pytest.mark.parametrize(("order", "tracked"), [(1, 1), (2, 2)])
 @pytest.mark.parametrize("name", ["picard", "anderson", "broyden", "gmres"])
@@ -103,7 +90,7 @@ def test_calls_of_g_and_products_are_those_that_are_counted(kind, name, order, t
 
     def counted(z, c):
         calls[torch.is_grad_enabled()] += 1
-        return Counting.apply(plain(z, c))
+        return CountedProducts.apply(plain(z, c))
 
     operator.forward = counted
     backward = {"rtol": 1e-8, "max_iter": 200}
@@ -112,13 +99,13 @@ def test_calls_of_g_and_products_are_those_that_are_counted(kind, name, order, t
     )
     z, solution = Equilibrium(operator, Anderson(), Implicit(backward, order))(x)
     assert calls == {True: tracked, False: solution.n_eval.max().item()}
-    Counting.n_products = 0
+    CountedProducts.n_calls = 0
     torch.autograd.grad((z**2).sum(), b)
     spent = solution.adjoint.n_iter.max().item()
     if order == 1:  # the last product brings u to the leaves
-        assert Counting.n_products == spent + 1
+        assert CountedProducts.n_calls == spent + 1
     else:  # the slowest sample need not be the same in both solves
-        assert spent + 1 < Counting.n_products <= 2 * spent + 2
+        assert spent + 1 < CountedProducts.n_calls <= 2 * spent + 2
     assert calls[True] == tracked  # no call of G in the backward pass
 
 
