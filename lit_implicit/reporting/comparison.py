@@ -103,17 +103,21 @@ def differences(runs: Sequence[RecordedRun]) -> dict[str, list[str]]:
 def over_seeds(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
     """Return a row for each set of runs that differ in nothing but their seed.
 
-    Mean, least and greatest of each metric as `<metric>`, `<metric> min` and `<metric> max`; sets
-    of one run are left out, as are runs that were not completed.
+    Mean, least and greatest of each metric as `<metric>`, `<metric> min` and `<metric> max`. Left
+    out are sets of one run or with a seed twice (the same weights again), and runs that were not
+    completed.
     """
     groups: dict[str, list[RecordedRun]] = {}
     for run in runs:
         settings = {k: v for k, v in run.config.items() if not k.endswith(_SEED) and k != "run_dir"}
         if run.report.get("status") == "completed":
-            groups.setdefault(json.dumps(settings, sort_keys=True, default=str), []).append(run)
+            # A `fit` and a `test` of its checkpoint are not two trainings.
+            key = [settings, str(run.report.get("command")).split()[1:2]]
+            groups.setdefault(json.dumps(key, sort_keys=True, default=str), []).append(run)
     rows = []
     for group in groups.values():
-        if len(group) < 2:
+        seeds = {run.report.get("seed") for run in group}
+        if len(seeds) < len(group) or len(group) < 2:
             continue
         row: dict[str, Any] = {"run": f"{len(group)} seeds of {group[0].folder}"}
         for name in group[0].metrics:

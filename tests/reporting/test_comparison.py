@@ -82,6 +82,10 @@ def test_spread_is_over_runs_that_differ_in_their_seed_alone(make_run):
     assert (row["test/error min"], row["test/error max"]) == (0.1, 0.4)
 
 
+def test_two_evaluations_of_one_seed_are_no_spread(make_run):
+    assert over_seeds([read_run(make_run(name, 0.1)) for name in ("fit", "test")]) == []
+
+
 def test_the_command_prints_and_writes_one_table(make_run, tmp_path, capsys):
     folders = [make_run("a", 0.1, picture=True), make_run("b", 0.5, seed=1)]
     out = tmp_path / "out"
