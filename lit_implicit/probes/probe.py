@@ -1,6 +1,7 @@
 """What all probes share: values per sample, merged over ranks of which some may have seen none."""
 
 from abc import abstractmethod
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -52,15 +53,15 @@ class AbstractProbe(Metric):
     def update(self, equilibrium: Equilibrium, objective: AbstractObjective, batch: Any) -> None:
         """Measure the model on a batch, or on as much of it as `max_samples` leaves room for.
 
-        Raises:
-            TypeError: If `max_samples` asks for a part of a batch that the task cannot select.
+        A batch that the task cannot select from (`objective.select`) is measured whole.
         """
         n = objective.n_samples(batch)
         if self.max_samples is not None and n > (room := self.max_samples - int(self.n_samples)):
-            if room == 0:
+            if room <= 0:
                 return
             keep = torch.arange(n, device=objective.target(batch).device) < room
-            batch, n = objective.select(batch, keep), room
+            with suppress(TypeError):  # `select_samples`, of a task that must define `select`
+                batch, n = objective.select(batch, keep), room
         self.measure(equilibrium, objective, batch, seed_of_batch(self.seed, self.update_count))
         # No update in place: the probe may have been made in inference mode.
         self.n_samples = self.n_samples + n

@@ -103,21 +103,23 @@ def differences(runs: Sequence[RecordedRun]) -> dict[str, list[str]]:
 def over_seeds(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
     """Return a row for each set of runs that differ in nothing but their seed.
 
-    Mean, least and greatest of each metric as `<metric>`, `<metric> min` and `<metric> max`; sets
-    of one run are left out, as are runs that were not completed. NaN in a run is NaN in all three.
+    Mean, least and greatest of each metric as `<metric>`, `<metric> min` and `<metric> max`. Left
+    out are sets of one run or with a seed twice (the same weights again), and runs that were not
+    completed. NaN in one run is NaN in all three.
     """
     groups: dict[str, list[RecordedRun]] = {}
     for run in runs:
         settings = {k: v for k, v in run.config.items() if not k.endswith(_SEED) and k != "run_dir"}
         if run.report.get("status") == "completed":
-            groups.setdefault(json.dumps(settings, sort_keys=True, default=str), []).append(run)
+            # A `fit` and a `test` of its checkpoint are not two trainings.
+            key = [settings, str(run.report.get("command")).split()[1:2]]
+            groups.setdefault(json.dumps(key, sort_keys=True, default=str), []).append(run)
     rows = []
     for group in groups.values():
-        if len(group) < 2:
+        seeds = {run.report.get("seed") for run in group}
+        if len(seeds) < len(group) or len(group) < 2:
             continue
-        n_seeds = len({run.report.get("seed") for run in group})
-        seeds = f"{n_seeds} seed" + "s" * (n_seeds > 1)
-        row: dict[str, Any] = {"run": f"{len(group)} runs ({seeds}) of {group[0].folder}"}
+        row: dict[str, Any] = {"run": f"{len(group)} seeds of {group[0].folder}"}
         for name in group[0].metrics:
             values = [run.metrics[name] for run in group if name in run.metrics]
             mean, least, greatest = statistics.fmean(values), min(values), max(values)

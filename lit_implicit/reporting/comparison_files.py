@@ -10,7 +10,7 @@ from lit_implicit.reporting.comparison import RecordedRun, columns_of, differenc
 if TYPE_CHECKING:
     from rich.table import Table
 
-_SHORT = ("status", "seed", "parameters", "seconds", "test/error", "test/converged", "val/error")
+_SHORT = ("seed", "parameters", "seconds", "test/error", "test/failed", "val/error")
 """Columns that fit a screen; the CSV has all. Run directories stand beside, by number."""
 
 
@@ -23,7 +23,7 @@ def print_comparison(runs: Sequence[RecordedRun]) -> None:
     numbers = [str(number) for number in range(1, len(runs) + 1)]
     console = Console(highlight=False)
     for number, run in zip(numbers, runs, strict=True):
-        print(f"{number}: {run.folder}")  # noqa: T201  # Rich would wrap a path at some width
+        print(f"{number}: {_name(run)}")  # noqa: T201  # Rich would wrap a path at some width
     console.print(
         _table(["", *names], [[n, *_cells(r, names)] for n, r in zip(numbers, rows, strict=True)])
     )
@@ -60,8 +60,15 @@ def _markdown(runs: Sequence[RecordedRun], rows: Sequence[Mapping[str, Any]]) ->
     names = _shown(rows)
     numbers = [str(number) for number in range(1, len(runs) + 1)]
     header = ["", "run", *names]
-    cells = [[n, r["run"], *_cells(r, names)] for n, r in zip(numbers, rows, strict=True)]
-    blocks = [_grid(header, cells)]
+    blocks = [
+        _grid(
+            header,
+            [
+                [n, _name(run), *_cells(row, names)]
+                for n, run, row in zip(numbers, runs, rows, strict=True)
+            ],
+        )
+    ]
     spreads = [f"- {row['run']}: {', '.join(_spread(row))}" for row in over_seeds(runs)]
     if spreads:
         blocks.append("\n".join(spreads))
@@ -98,6 +105,12 @@ def _draw(runs: Sequence[RecordedRun], path: Path) -> None:
             else:
                 grid[row, column].text(0.5, 0.5, f"no {name}", ha="center")
     figure.savefig(path, dpi=100)
+
+
+def _name(run: RecordedRun) -> str:
+    """The folder of a run, and how it ended where that was not as it should."""
+    status = run.report.get("status")
+    return str(run.folder) if status == "completed" else f"{run.folder} ({status})"
 
 
 def _shown(rows: Sequence[Mapping[str, Any]]) -> list[str]:

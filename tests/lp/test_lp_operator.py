@@ -109,12 +109,12 @@ def test_network_equals_the_formulas(lp_batch):
 def test_unit_scales_are_the_papers_setting(lp_batch):
     scaled, plain = LPGraphOperator(3), LPGraphOperator(3, cost_scale=1.0, bound_scale=1.0)
     plain.load_state_dict(scaled.state_dict())
+    plain, scaled = plain.double(), scaled.double()  # before the scaling, which float32 rounds
     x = LPObjective().inputs(lp_batch)
     # Scaling the first layer's columns and the last layer's row by hand gives the same network.
     scale = torch.tensor([1 / 0.01, 1 / 10, 1 / 10])
     plain.embed_variables[0].weight.mul_(scale)
     plain.readout[2].weight.mul_(10)
-    plain, scaled = plain.double(), scaled.double()
     c, d = scaled.encode(x), plain.encode(x)
     z = scaled.init_state(c)
     assert torch.equal(z, torch.zeros(len(lp_batch.c), 1, dtype=torch.float64))

@@ -291,6 +291,9 @@ def test_a_task_that_cannot_select_is_audited_without_its_batch_mates():
     found = ask(RaggedAffine(), [(c, 2 * c.b)], objective=CannotSelect())
     assert found.batch_difference is None
     assert found.is_equilibrium is True
+    # Nor is a part of a batch to be had: it is audited whole, and the run goes on.
+    limited = ask(RaggedAffine(), [(c, 2 * c.b)] * 2, objective=CannotSelect(), max_samples=1)
+    assert limited.n_samples == 2
 
 
 def test_samples_of_all_batches_count_up_to_a_limit():

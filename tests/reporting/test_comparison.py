@@ -80,15 +80,17 @@ def test_spread_is_over_runs_that_differ_in_their_seed_alone(make_run):
     (row,) = over_seeds(runs)
     assert row["test/error"] == pytest.approx(0.25)
     assert (row["test/error min"], row["test/error max"]) == (0.1, 0.4)
-    assert row["run"].startswith("2 runs (2 seeds) of ")
 
 
 @pytest.mark.parametrize("errors", [(0.1, float("nan")), (float("nan"), 0.1)])
-def test_a_run_repeated_is_one_seed_and_nan_is_not_averaged_away(make_run, errors):
-    (row,) = over_seeds([read_run(make_run(f"r{n}", e)) for n, e in enumerate(errors)])
-    assert row["run"].startswith("2 runs (1 seed) of ")
+def test_nan_of_one_seed_is_not_averaged_away(make_run, errors):
+    (row,) = over_seeds([read_run(make_run(f"r{n}", e, seed=n)) for n, e in enumerate(errors)])
     for name in ("test/error", "test/error min", "test/error max"):
         assert row[name] != row[name]
+
+
+def test_two_evaluations_of_one_seed_are_no_spread(make_run):
+    assert over_seeds([read_run(make_run(name, 0.1)) for name in ("fit", "test")]) == []
 
 
 def test_the_command_prints_and_writes_one_table(make_run, tmp_path, capsys):
@@ -106,6 +108,14 @@ def test_the_command_prints_and_writes_one_table(make_run, tmp_path, capsys):
     from matplotlib.image import imread
 
     assert imread(out / "comparison.png").shape[1] == 1200  # two columns of six inches
+
+
+def test_a_run_that_failed_is_named_so(make_run, capsys):
+    folders = [make_run("a", 0.1), make_run("b", 0.5, status="failed")]
+    assert main(["report", *map(str, folders)]) == 0
+    printed = capsys.readouterr().out
+    assert f"1: {folders[0]}\n2: {folders[1]} (failed)\n" in printed
+    assert "…" not in printed.split("setting")[0]  # the table of results fits a screen
 
 
 def test_numbers_that_json_does_not_know_come_back(make_run):
