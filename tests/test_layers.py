@@ -14,7 +14,7 @@ LAYERS = [
     {"operator", "solvers"},
     {"adjoints"},
     {"equilibrium", "objective", "regularizers", "probes"},
-    {"module", "data", "callbacks", "reporting", "loading"},
+    {"module", "data", "callbacks", "reporting", "loading", "checkpoint_io"},
     {"cli", "testing"},
 ]
 LIBRARIES = [

@@ -2,19 +2,23 @@
 
 import logging
 import shlex
+import signal
 import sys
+import threading
 import warnings
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_implicit.callbacks.save_on_signal import SaveOnSignal
 from lit_implicit.cli.first_pass import Request
+from lit_implicit.cli.mistakes import as_mistake
 from lit_implicit.cli.run_directory import forget_run_directory
-from lit_implicit.errors import CheckpointError, ConfigError, LitImplicitError
+from lit_implicit.errors import LitImplicitError
 from lit_implicit.reporting.table import print_report
 
 if TYPE_CHECKING:
@@ -31,7 +35,9 @@ class Run:
         folder: The run directory; None where nothing is written.
         report: The callback that collects the results.
         trainer: The trainer.
+        ckpt_path: The checkpoint that it began with, if any.
         curves: What the command `curve` measured.
+        on_signal: What happens on SIGTERM and Ctrl-C.
     """
 
     command: str
@@ -39,7 +45,9 @@ class Run:
     folder: Path | None = None
     report: "RunReport | None" = None
     trainer: Trainer | None = None
+    ckpt_path: str | None = None
     curves: dict[str, list[float]] | None = None
+    on_signal: SaveOnSignal = field(default_factory=SaveOnSignal)
 
 
 def execute(request: Request) -> int:
@@ -52,25 +60,27 @@ def execute(request: Request) -> int:
     from lit_implicit.cli.app import ImplicitCLI
 
     run = Run(request.command, shlex.join(["lit-implicit", *request.argv]))
+    is_main = threading.current_thread() is threading.main_thread()
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with warnings.catch_warnings():
             _silence()
             ImplicitCLI(request, run)
     except (KeyboardInterrupt, SystemExit) as err:  # Lightning exits after Ctrl-C
         _broke_off(run, "interrupted", err)
+        if run.on_signal.interrupted or isinstance(err.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
         raise
     except BaseException as err:
-        _broke_off(run, "failed", err)
-        if isinstance(err, MisconfigurationException):  # Lightning's word for a user's mistake
-            raise ConfigError(str(err)) from err
-        if isinstance(err, RuntimeError) and "loading state_dict" in str(err):
-            raise CheckpointError(
-                f"The checkpoint does not fit the model that the settings describe: {err}. The "
-                "settings it was trained with stand in config.yaml of its run."
-            ) from err
+        mistake = as_mistake(err)
+        _broke_off(run, "failed", mistake or err)
+        if mistake is not None:
+            raise mistake from err
         raise
     finally:
         forget_run_directory()
+        if is_main:  # Lightning, in the belief that the process ends, ignores Ctrl-C from then on
+            signal.signal(signal.SIGINT, on_interrupt)
     if run.report is not None:
         run.report.write("completed")
         print_report(run.report.content, run.folder, run.curves)
@@ -100,17 +110,23 @@ def _broke_off(run: Run, status: str, err: BaseException) -> None:
         if folder is not None and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # nothing began: leave nothing behind
         return
-    run.report.write(status)
-    if run.command != "fit":
-        return
-    last = folder / "checkpoints" / "last.ckpt"
-    if not last.is_file():
-        advice = f"No checkpoint was written yet. Run directory: {folder}"
-    else:
-        config = shlex.quote(str(folder / "config.yaml"))
-        resume = f"lit-implicit fit --config {config} --ckpt_path {shlex.quote(str(last))}"
-        advice = f"To resume: {resume}"
+    with suppress(OSError):  # the disk may be full, and that is what is being told
+        run.report.write(status)
+    advice = _how_to_resume(run, folder)
     if isinstance(err, (KeyboardInterrupt, SystemExit, LitImplicitError)):
         print(advice, file=sys.stderr)  # noqa: T201
     else:
         err.add_note(advice)  # stands below the traceback
+
+
+def _how_to_resume(run: Run, folder: Path) -> str:
+    if run.command != "fit":
+        return f"Run directory, incomplete: {folder}"
+    checkpoint = run.trainer.checkpoint_callback if run.trainer else None
+    place = Path(getattr(checkpoint, "dirpath", None) or folder / "checkpoints") / "last.ckpt"
+    # A resumed run that broke off before it wrote anything goes on from where it began.
+    last = str(place) if place.is_file() else run.ckpt_path
+    if last is None:
+        return f"No checkpoint was written yet. Run directory: {folder}"
+    config = shlex.quote(str(folder / "config.yaml"))
+    return f"To resume: lit-implicit fit --config {config} --ckpt_path {shlex.quote(last)}"
