@@ -2,6 +2,7 @@
 
 import errno
 import traceback
+from pathlib import Path
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -12,18 +13,19 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def as_mistake(err: BaseException) -> LitImplicitError | None:
+def as_mistake(err: BaseException, folder: Path | None) -> LitImplicitError | None:
     """Return the error that says in one line what its user can do, or None if it is a bug.
 
     Args:
         err: What stopped a run; an error of ours is no mistake of others.
+        folder: The run directory.
     """
     if isinstance(err, LitImplicitError):
         return None
     if isinstance(err, MisconfigurationException):  # Lightning's word for a user's mistake
         return ConfigError(str(err))
     if isinstance(err, OSError) and err.errno in (*_FULL, *_FORBIDDEN):
-        return _storage(err)
+        return _storage(err, folder)
     if isinstance(err, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(err):
         return _memory(err)
     if isinstance(err, Exception) and _while_restoring(err):
@@ -31,13 +33,13 @@ def as_mistake(err: BaseException) -> LitImplicitError | None:
     return None
 
 
-def _storage(err: OSError) -> ResourceError:
+def _storage(err: OSError, folder: Path | None) -> ResourceError:
     what = "The disk is full" if err.errno in _FULL else "Writing is not allowed"
-    where = f": {err.filename!r}" if err.filename else ""
+    where = str(err.filename or folder or Path.cwd())
     remedy = "Make room, or name" if err.errno in _FULL else "Name"
     return ResourceError(
-        f"{what}{where} ({err.strerror}). {remedy} another folder: `--run_dir FOLDER` for what the "
-        "run writes, `--data.root FOLDER` for a task's data. What was written before is whole."
+        f"{what}: {where!r} ({err.strerror}). {remedy} another folder for what the run writes, "
+        "`--run_dir FOLDER`. The checkpoints written before are whole."
     )
 
 

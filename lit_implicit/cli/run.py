@@ -1,11 +1,7 @@
 """One run from beginning to end: the command, its table, and how to resume it if it broke off."""
 
-import logging
 import shlex
-import signal
 import sys
-import threading
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +13,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from lit_implicit.callbacks.save_on_signal import SaveOnSignal
 from lit_implicit.cli.first_pass import Request
 from lit_implicit.cli.mistakes import as_mistake
+from lit_implicit.cli.process import changed_process
 from lit_implicit.cli.run_directory import forget_run_directory
-from lit_implicit.errors import LitImplicitError
+from lit_implicit.errors import LitImplicitError, ResourceError
 from lit_implicit.reporting.table import print_report
 
 if TYPE_CHECKING:
@@ -38,6 +35,7 @@ class Run:
         ckpt_path: The checkpoint that it began with, if any.
         curves: What the command `curve` measured.
         on_signal: What happens on SIGTERM and Ctrl-C.
+        lost: Why a thread, such as TensorBoard's, could not write all of its own.
     """
 
     command: str
@@ -48,6 +46,11 @@ class Run:
     ckpt_path: str | None = None
     curves: dict[str, list[float]] | None = None
     on_signal: SaveOnSignal = field(default_factory=SaveOnSignal)
+    lost: LitImplicitError | None = None
+
+    def lose(self, err: BaseException) -> None:
+        """Note that a thread could not write."""
+        self.lost = as_mistake(err, self.folder)
 
 
 def execute(request: Request) -> int:
@@ -60,47 +63,29 @@ def execute(request: Request) -> int:
     from lit_implicit.cli.app import ImplicitCLI
 
     run = Run(request.command, shlex.join(["lit-implicit", *request.argv]))
-    is_main = threading.current_thread() is threading.main_thread()
-    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        with warnings.catch_warnings():
-            _silence()
+        with changed_process(run.lose):
             ImplicitCLI(request, run)
+            if run.report is not None:
+                run.report.write("completed")
     except (KeyboardInterrupt, SystemExit) as err:  # Lightning exits after Ctrl-C
         _broke_off(run, "interrupted", err)
         if run.on_signal.interrupted or isinstance(err.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
     except BaseException as err:
-        mistake = as_mistake(err)
+        mistake = as_mistake(err, run.folder)
         _broke_off(run, "failed", mistake or err)
         if mistake is not None:
             raise mistake from err
         raise
     finally:
         forget_run_directory()
-        if is_main:  # Lightning, in the belief that the process ends, ignores Ctrl-C from then on
-            signal.signal(signal.SIGINT, on_interrupt)
     if run.report is not None:
-        run.report.write("completed")
         print_report(run.report.content, run.folder, run.curves)
+    if run.lost is not None:
+        raise ResourceError(f"The run is complete, but not all was written. {run.lost}")
     return 0
-
-
-def _silence() -> None:
-    """Keep out what says nothing about the run: advertisements, and warnings about libraries."""
-    warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
-    # The weights of one run, used in another: this is how a run directory is meant.
-    warnings.filterwarnings("ignore", "The dirpath has changed from")
-    warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`, callbacks used")
-    # An optimizer on the command line takes the place of the module's: this is what it is for.
-    warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden by")
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
-
-
-def _no_tips(record: logging.LogRecord) -> bool:
-    return "Tip: " not in record.getMessage()
 
 
 @rank_zero_only
