@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
+from lit_implicit.errors import CheckpointError
 from lit_implicit.loading import CONFIG_KEY
 
 
@@ -40,3 +42,38 @@ class SavedConfig(SaveConfigCallback):
     ) -> None:
         """Add the text to a checkpoint, for `lit_implicit.load`."""
         checkpoint[CONFIG_KEY] = self.text
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse to go on training with what the checkpoint would override in silence.
+
+        An optimizer's state holds its learning rate and all its other settings, a scheduler's too.
+
+        Raises:
+            CheckpointError: If it holds weights alone, or is of another optimizer or scheduler.
+        """
+        if not checkpoint.get("optimizer_states") or not checkpoint.get("loops"):
+            raise CheckpointError(
+                "The checkpoint holds weights, but no state of a training that could go on. To "
+                "begin a training from its weights, give `--model.init_weights` in place of "
+                "`--ckpt_path`."
+            )
+        theirs = yaml.safe_load(checkpoint.get(CONFIG_KEY) or "{}")
+        ours = yaml.safe_load(self.text)
+        for key in ("optimizer", "lr_scheduler") if theirs else ():
+            was, wanted = theirs.get(key), ours.get(key)
+            if was != wanted:
+                raise CheckpointError(
+                    f"Training goes on with the checkpoint's `{key}`, {_in_words(was)}, but the "
+                    f"settings ask for {_in_words(wanted)}. Leave it as it was; or, "
+                    "to change it, begin with the weights alone: `--model.init_weights` in place "
+                    "of `--ckpt_path`."
+                )
+
+
+def _in_words(part: dict[str, Any] | None) -> str:
+    if not part:
+        return "the default"
+    arguments = ", ".join(f"{k}={v}" for k, v in part.get("init_args", {}).items())
+    return f"{part['class_path'].rpartition('.')[2]}({arguments})"
