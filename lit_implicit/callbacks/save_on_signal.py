@@ -70,5 +70,5 @@ def save_last(trainer: Trainer) -> None:
     if trainer.is_global_zero and checkpoint.dirpath is not None:
         name = checkpoint.CHECKPOINT_NAME_LAST + checkpoint.FILE_EXTENSION
         # Not `save_checkpoint`, which waits for all ranks: they may be anywhere by now.
-        content = trainer._checkpoint_connector.dump_checkpoint()
+        content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         trainer.strategy.checkpoint_io.save_checkpoint(content, Path(checkpoint.dirpath) / name)

@@ -28,6 +28,13 @@ def as_mistake(err: BaseException, folder: Path | None) -> LitImplicitError | No
         return _storage(err, folder)
     if isinstance(err, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(err):
         return _memory(err)
+    # Not every build of torch has the class.
+    lost = getattr(torch.distributed, "DistError", ())
+    if isinstance(err, lost) or "Connection closed by peer" in str(err):
+        return ResourceError(
+            "Another process of this run is gone, or cannot be reached. What stopped it stands in "
+            f"its own output, above or in its log. ({' '.join(str(err).split())})"
+        )
     if isinstance(err, Exception) and _while_restoring(err):
         return _restoring(err)
     return None
@@ -44,10 +51,9 @@ def _storage(err: OSError, folder: Path | None) -> ResourceError:
 
 
 def _memory(err: BaseException) -> ResourceError:
-    text = str(err).strip().partition("\n")[0].partition(". ")[0] or type(err).__name__
     return ResourceError(
-        f"Not enough memory: {text}. Lower the batch size. `Unrolled` keeps all iterations "
-        "in memory, `Implicit` and `JacobianFree` a single one."
+        "There is not enough memory. Lower the batch size. `Unrolled` keeps all iterations in "
+        f"memory, `Implicit` and `JacobianFree` a single one. ({' '.join(str(err).split())})"
     )
 
 
