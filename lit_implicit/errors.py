@@ -51,3 +51,11 @@ class ObjectiveError(LitImplicitError, ValueError):
 
 class NoSamplesError(LitImplicitError, ValueError):
     """A probe was asked for its result before it had measured any sample."""
+
+
+class SolveError(LitImplicitError, RuntimeError):
+    """Training cannot go on: no sample has a solution, or the weights are not finite."""
+
+
+class SolveWarning(UserWarning):
+    """Samples have no solution, or a loss is not finite; training goes on."""
