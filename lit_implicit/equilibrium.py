@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_implicit.adjoints import AbstractAdjoint, Implicit
+from lit_implicit.contract import call, check_answer, check_layout, check_start
 from lit_implicit.operator import AbstractOperator, FixedPointMap, held_still
 from lit_implicit.solvers import AbstractSolver, Anderson, Solution
 from lit_implicit.tree import map_tensors
@@ -60,20 +61,41 @@ class Equilibrium(nn.Module):
             x: The input, in the form that the operator's `encode` takes.
             z0: Initial iterate; None means the operator's `init_state`.
             seed: Seed of starts that are drawn; None means torch's global generator.
+
+        Raises:
+            OperatorError: If the start is no floating-point tensor, or does not fit the layout or
+                the encoded input.
         """
-        c = self.operator.encode(x)
+        c = call(self.operator, "encode", x)
+        source = "The start `z0`"
         if z0 is None:
             generator = None
             if seed is not None:
                 generator = torch.Generator(_device(c)).manual_seed(seed)
-            z0 = self.operator.init_state(c, generator)
+            source = f"`{type(self.operator).__name__}.init_state`"
+            z0 = call(self.operator, "init_state", c, generator)
+        z0 = check_start(self.operator, z0, c, source)
         if z0.dtype in (torch.bfloat16, torch.float16) and torch.is_autocast_enabled(
             z0.device.type
         ):
             # Autocast made the context half precision. The state is what must converge: keep it
             # accurate, and let autocast choose inside G.
             z0 = z0.float()
-        return FixedPointMap(self.operator, c, self.operator.layout(z0, c)), z0
+        layout = call(self.operator, "layout", z0, c)
+        check_layout(self.operator, layout, z0, c, source)
+        return FixedPointMap(self.operator, c, layout), z0
+
+    def decode(self, g: FixedPointMap, z: Tensor) -> Any:
+        """Read the answer off a state.
+
+        Args:
+            g: The map that was solved.
+            z: A state of its.
+
+        Raises:
+            OperatorError: If there is no answer, or not one for each sample.
+        """
+        return check_answer(self.operator, call(self.operator, "decode", z, g.c), g.layout)
 
     def forward(self, x: Any, z0: Tensor | None = None) -> tuple[Any, Solution]:
         """Solve for the fixed point and read the answer off it.
@@ -92,11 +114,12 @@ class Equilibrium(nn.Module):
             The answer `decode(z, c)` and the solution, whose `z` carries the gradient.
 
         Raises:
-            OperatorError: If G changes the shape or dtype of its state, works in place, or holds
-                BatchNorm or Dropout in training mode.
+            OperatorError: If a method of the operator returns what it must not: G another shape or
+                dtype than its state has, `decode` another number of samples, and so on; if G works
+                in place, or holds BatchNorm or Dropout in training mode.
         """
         g, solution = self.solve(x, z0)
-        return self.operator.decode(solution.z, g.c), solution
+        return self.decode(g, solution.z), solution
 
     def solve(self, x: Any, z0: Tensor | None = None) -> tuple[FixedPointMap, Solution]:
         """Solve for the fixed point, and return the map too, for what is measured there.

@@ -55,3 +55,15 @@ class NoSamplesError(LitImplicitError, ValueError):
 
 class ResourceError(LitImplicitError):
     """The machine lacks what a run needs: room on the disk, memory, or the right to write."""
+
+
+class SolveError(LitImplicitError, RuntimeError):
+    """Training cannot go on: no sample has a solution, or the weights are not finite."""
+
+
+class LitImplicitWarning(UserWarning):
+    """Base of our warnings; the command line prints their message alone."""
+
+
+class SolveWarning(LitImplicitWarning):
+    """Samples have no solution, or a loss is not finite; training goes on."""

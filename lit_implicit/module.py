@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from lit_implicit.adjoints import AbstractAdjoint
+from lit_implicit.checkpoint_io import read_checkpoint
 from lit_implicit.equilibrium import Equilibrium
-from lit_implicit.errors import CheckpointError, ConfigError, ObjectiveError
+from lit_implicit.errors import CheckpointError, ConfigError, ObjectiveError, OperatorError
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.operator import AbstractOperator
 from lit_implicit.regularizers import AbstractRegularizer
 from lit_implicit.solvers import AbstractSolver, Anderson, Solution
+from lit_implicit.tree import map_tensors
 
 Stage: TypeAlias = Literal["train", "val", "test"]
 Penalties: TypeAlias = Sequence[tuple[AbstractRegularizer, Tensor]]
@@ -66,19 +68,28 @@ class AbstractLightningModule(LightningModule, ABC):
         return *self.answer(batch, training=True), ()
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Return the mean loss over the samples whose solve did not fail, and their solution."""
+        """Return the mean loss over the samples whose solve did not fail, and their solution.
+
+        Also, where samples failed, the `whole` solution with theirs; and `finite`, three booleans:
+        of the answer, of the loss and of the penalties.
+        """
         y, solution, penalties = self.training_answer(batch)
-        n_samples = self.objective.n_samples(batch)
-        n_failed = 0
+        n_samples = self._count(solution, batch)
+        n_failed, whole = 0, None
         if solution is not None and (failed := solution.failed).any():
-            n_failed = int(failed.sum())
+            n_failed, whole = int(failed.sum()), solution
             if n_failed < n_samples:
                 # Once more, without them: a NaN that entered `encode` or `decode` reaches their
                 # weights even where the loss leaves it out, as zero times NaN.
                 batch = self.objective.select(batch, ~failed)
                 y, solution, penalties = self.training_answer(batch)
-        all_failed = n_failed == n_samples
-        loss = self._nothing() if all_failed else self._mean_loss(y, batch, penalties)
+        if n_failed == n_samples:
+            loss, finite = self._nothing(), None
+            for key, mean in self._means.items():
+                if key.startswith("train_"):  # else it warns, after an epoch of such batches
+                    mean.update(0.0, weight=0.0)
+        else:
+            loss, finite = self._mean_loss(y, batch, penalties)
         self.log("train/n_failed", float(n_failed), on_epoch=True, on_step=False,
                  reduce_fx="sum", batch_size=n_samples, sync_dist=True)  # fmt: skip
         # Each rank logs the same names, whatever its samples did: else the others would wait.
@@ -87,16 +98,29 @@ class AbstractLightningModule(LightningModule, ABC):
             if stage == "train":
                 self.log(f"train/{name}", mean, on_epoch=True, on_step=False,
                          prog_bar=name == "loss", batch_size=n_samples)  # fmt: skip
-        return {"loss": loss, "solution": solution}
+        return {"loss": loss, "solution": solution, "whole": whole, "finite": finite}
 
-    def _mean_loss(self, y: Any, batch: Any, penalties: Penalties) -> Tensor:
+    def _mean_loss(self, y: Any, batch: Any, penalties: Penalties) -> tuple[Tensor, Tensor]:
         losses = self._per_sample("loss", self.objective.loss(y, batch), batch)
         self._means["train_loss"].update(losses.detach())
         loss = losses.mean()
         for regularizer, values in penalties:
             self._means[f"train_{regularizer.name}"].update(values.detach())
             loss = loss + regularizer.weight * values.mean()
-        return loss
+        parts = (y, losses, [values for _, values in penalties])
+        return loss, torch.stack([_all_finite(part, loss.device) for part in parts])
+
+    def _count(self, solution: Solution | None, batch: Any) -> int:
+        """Return the number of samples, refusing a solve of another number."""
+        n = self.objective.n_samples(batch)
+        if solution is not None and len(solution.status) != n:
+            name = type(getattr(self, "operator", self)).__name__
+            raise OperatorError(
+                f"`{name}` must solve for the {n} samples of the batch, but its state holds "
+                f"{len(solution.status)}, shape {tuple(solution.z.shape)}. Let `{name}.init_state` "
+                f"and `{name}.layout` give each sample of the input its own rows."
+            )
+        return n
 
     def _per_sample(self, name: str, values: Tensor, batch: Any) -> Tensor:
         """Check what the objective returned: a mean over the batch would hide failed samples."""
@@ -131,6 +155,7 @@ class AbstractLightningModule(LightningModule, ABC):
 
     def _evaluate(self, batch: Any, stage: Stage) -> dict[str, Any]:
         y, solution = self.answer(batch, training=False)
+        self._count(solution, batch)
         values = {"loss": self.objective.loss(y, batch), "error": self.objective.error(y, batch)}
         for name, value in values.items():
             value = self._per_sample(name, value, batch)
@@ -151,11 +176,9 @@ class AbstractLightningModule(LightningModule, ABC):
         if init_weights is None:
             return
         try:
-            weights = torch.load(init_weights, map_location="cpu", weights_only=True)["state_dict"]
-        except Exception as err:
-            raise CheckpointError(
-                f"`model.init_weights` {init_weights!r} cannot be read as a checkpoint: {err}"
-            ) from err
+            weights = read_checkpoint(init_weights)["state_dict"]
+        except CheckpointError as err:
+            raise CheckpointError(f"`model.init_weights`: {err}") from err
         try:
             self.load_state_dict(weights)
         except RuntimeError as err:
@@ -182,7 +205,8 @@ class ImplicitLightningModule(AbstractLightningModule):
 
     Raises:
         CheckpointError: If `init_weights` cannot be read or does not fit the model.
-        ConfigError: If two regularizers have the same name.
+        ConfigError: If two regularizers have the same name, or a test setting or the adjoint does
+            not suit the solver.
     """
 
     def __init__(
@@ -201,10 +225,15 @@ class ImplicitLightningModule(AbstractLightningModule):
         self.operator = operator
         self.solver = Anderson() if solver is None else solver
         self.adjoint = adjoint
-        changes = {"max_iter": test_max_iter, "rtol": test_rtol}
-        self.test_solver: AbstractSolver = _changed(
-            test_solver or self.solver, {k: v for k, v in changes.items() if v is not None}
+        if adjoint is not None:
+            try:
+                adjoint.check(self.solver)
+            except ValueError as err:
+                raise ConfigError(f"`model.adjoint` does not suit `model.solver`: {err}") from err
+        tested = _changed(
+            test_solver or self.solver, "max_iter", test_max_iter, "model.test_max_iter"
         )
+        self.test_solver: AbstractSolver = _changed(tested, "rtol", test_rtol, "model.test_rtol")
         self.train_max_iter: int | None = None
         """Budget of the next training step, where it is not the solver's (`IterationBudget`)."""
         self.train_adjoint: AbstractAdjoint | None = None
@@ -227,7 +256,7 @@ class ImplicitLightningModule(AbstractLightningModule):
         """The layer as it is trained, at the next step."""
         solver = self.train_solver or self.solver
         if self.train_solver is None and self.train_max_iter is not None:
-            solver = _changed(solver, {"max_iter": self.train_max_iter})
+            solver = _changed(solver, "max_iter", self.train_max_iter, "train_max_iter")
         return Equilibrium(self.operator, solver, self.train_adjoint or self.adjoint)
 
     @property
@@ -243,8 +272,9 @@ class ImplicitLightningModule(AbstractLightningModule):
 
     def training_answer(self, batch: Any) -> tuple[Any, Solution, Penalties]:
         """Answer a batch, and let the regularizers look at the map that was solved."""
-        g, solution = self.train_equilibrium.solve(self.objective.inputs(batch))
-        y = self.operator.decode(solution.z, g.c)
+        equilibrium = self.train_equilibrium
+        g, solution = equilibrium.solve(self.objective.inputs(batch))
+        y = equilibrium.decode(g, solution.z)
         if not self.regularizers or solution.failed.any():
             return y, solution, ()  # a failed sample is left out, and the others answered again
         step = self.global_step
@@ -283,11 +313,28 @@ class ExplicitLightningModule(AbstractLightningModule):
         return self.network(x)
 
 
-def _changed(solver: AbstractSolver, changes: dict[str, Any]) -> AbstractSolver:
+def _changed(solver: AbstractSolver, key: str, value: Any, setting: str) -> AbstractSolver:
+    """Return the solver with one setting replaced, or refuse it under the user's name for it."""
+    if value is None:
+        return solver
     try:
-        return replace(solver, **changes) if changes else solver  # type: ignore[type-var]
+        return replace(solver, **{key: value})  # type: ignore[type-var]
     except ValueError as err:
-        raise ConfigError(f"The test or training budget does not suit the solver: {err}") from err
+        own = f"`{type(solver).__name__}.{key}`"
+        raise ConfigError(str(err).replace(own, f"`{setting}`")) from err
+
+
+def _all_finite(tree: Any, device: torch.device) -> Tensor:
+    """Tell whether all floating-point tensors of an answer are finite, without waiting for it."""
+    found = torch.ones((), dtype=torch.bool, device=device)
+
+    def look(tensor: Tensor) -> None:
+        nonlocal found
+        if tensor.is_floating_point():
+            found = found & tensor.detach().isfinite().all().to(device)
+
+    map_tensors(look, tree)
+    return found
 
 
 __all__ = ["AbstractLightningModule", "ExplicitLightningModule", "ImplicitLightningModule"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from lit_implicit.contract import call, check_image, check_reason
 from lit_implicit.errors import OperatorError
 from lit_implicit.layout import AbstractLayout, Dense, Mask, PerSample, Real, select_samples
 
@@ -148,30 +149,18 @@ class FixedPointMap(AbstractMap):
 
     def __call__(self, z: Real) -> Real:
         version = None if z.is_inference() else z._version
-        gz: Tensor = self.operator(z, self.c)
+        gz = call(self.operator, "forward", z, self.c)
         if version is not None and z._version != version:
             raise OperatorError(
                 f"`{type(self.operator).__name__}.forward` changed its state in place, so its "
                 "residual cannot be known. Return a new tensor: `z.mul(a)`, not `z.mul_(a)`."
             )
-        if gz.shape != z.shape:
-            raise OperatorError(
-                f"`{type(self.operator).__name__}.forward` must keep the shape of its state: "
-                f"expected {tuple(z.shape)}, got {tuple(gz.shape)}."
-            )
-        if gz.dtype != z.dtype:
-            if not torch.is_autocast_enabled(z.device.type):
-                raise OperatorError(
-                    f"`{type(self.operator).__name__}.forward` must keep the dtype of its state: "
-                    f"expected {z.dtype}, got {gz.dtype}. Cast in `forward`, or give `init_state` "
-                    "the dtype of the parameters."
-                )
-            gz = gz.to(z.dtype)
-        return gz
+        return check_image(self.operator, z, gz)
 
     def select(self, keep: Mask) -> "FixedPointMap":
-        c = self.operator.select(self.c, keep)
+        c = call(self.operator, "select", self.c, keep)
         return FixedPointMap(self.operator, c, self.layout.sub(keep))
 
     def stop(self, z: Real, gz: Real) -> Tensor | None:
-        return self.operator.stop(z, gz, self.c)
+        reason = call(self.operator, "stop", z, gz, self.c)
+        return check_reason(self.operator, reason, self.layout.n)

@@ -1,18 +1,20 @@
 import pytest
 import torch
 from affine_task import AffineData, AffineNetwork, AffineObjective, AffineOperator
+from broken_operators import DropsSamples
 from lightning.pytorch import Trainer
 from torchmetrics import MeanSquaredError, MetricCollection
 
 from lit_implicit import (
     Anderson,
+    Broyden,
     ExplicitLightningModule,
     Implicit,
     ImplicitLightningModule,
     Picard,
     Unrolled,
 )
-from lit_implicit.errors import CheckpointError, ObjectiveError
+from lit_implicit.errors import CheckpointError, ConfigError, ObjectiveError, OperatorError
 
 
 def trainer(tmp_path, **options):
@@ -151,7 +153,7 @@ def test_init_weights_start_from_a_checkpoint(tmp_path):
     assert torch.equal(module.operator.weight, source.operator.weight)
     with pytest.raises(CheckpointError, match="does not fit the model"):
         ExplicitLightningModule(AffineNetwork(), AffineObjective(), init_weights=str(path))
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="`model.init_weights`: Checkpoint 'nowhere.ckpt' does not exist"):
         ExplicitLightningModule(AffineNetwork(), AffineObjective(), init_weights="nowhere.ckpt")
 
 
@@ -173,3 +175,26 @@ def test_fit_validate_test_and_fit_again_share_one_module(tmp_path):
         run = trainer(tmp_path, **options)
         getattr(run, method)(module, AffineData())
         assert run.state.finished
+
+
+def test_an_adjoint_that_cannot_train_with_the_solver_is_refused_at_once():
+    def module(solver, adjoint, **options):
+        return ImplicitLightningModule(
+            AffineOperator(), AffineObjective(), solver, adjoint, **options
+        )
+
+    with pytest.raises(ConfigError, match=r"cannot differentiate the steps of `Broyden`"):
+        module(Broyden(), Unrolled())
+    with pytest.raises(ConfigError, match=r"`Unrolled.last` must be at most .* 5, got 6"):
+        module(Picard(max_iter=5), Unrolled(last=6))
+    module(Picard(max_iter=5), Unrolled(last=5))
+    module(Picard(), Unrolled(), test_solver=Broyden())  # evaluation differentiates nothing
+
+
+def test_a_solve_of_other_samples_than_the_batch_is_refused(tmp_path):
+    module = ImplicitLightningModule(DropsSamples(), AffineObjective(), Picard())
+    for method in ("fit", "validate"):
+        with pytest.raises(OperatorError, match=r"the 4 samples of the batch, .* holds 3"):
+            getattr(trainer(tmp_path, max_epochs=1, num_sanity_val_steps=0), method)(
+                module, AffineData()
+            )

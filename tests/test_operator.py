@@ -1,6 +1,7 @@
 import inspect
 from typing import Any
 
+import broken_operators as broken
 import pytest
 import torch
 from torch import nn
@@ -208,3 +209,49 @@ def test_parts_of_another_kind_are_refused(arguments, message):
     init: Any = inspect.unwrap(Equilibrium.__init__)
     with pytest.raises(TypeError, match=message):
         init(Equilibrium(Halving()), **{"operator": Halving(), **arguments})
+
+
+def solved(operator, x=None, z0=None):
+    layer = Equilibrium(operator, Picard(max_iter=3))
+    return layer(torch.randn(4, 3) if x is None else x, z0)
+
+
+def test_a_context_or_a_start_for_other_samples_is_refused():
+    with pytest.raises(OperatorError, match=r"init_state` must hold .* 4 rows, .* shape \(1, 3\)"):
+        solved(broken.StartsWithOneRow())
+    with pytest.raises(OperatorError, match=r"The start `z0` must hold .* 4 rows, .* \(2, 3\)"):
+        solved(broken.AffineOperator(), z0=torch.zeros(2, 3))
+
+
+def test_a_dtype_that_fits_no_weight_is_told_only_where_g_fails():
+    with pytest.raises(OperatorError, match=r"on a state of torch.float64.*are torch.float32"):
+        solved(broken.StartsInDouble())
+
+    class Elementwise(broken.StartsInDouble):
+        def forward(self, z, c):
+            return 0.5 * z + c * self.weight.diagonal()
+
+    assert solved(Elementwise())[0].dtype == torch.float64
+
+
+def test_a_bug_in_any_method_is_told_by_class_and_method():
+    class Buggy(broken.AffineOperator):
+        def __init__(self, method):
+            super().__init__()
+            setattr(self, method, self.fail)
+
+        def fail(self, *args):
+            raise KeyError("a bug")
+
+    for method in ("encode", "init_state", "layout", "stop", "decode"):
+        with pytest.raises(KeyError) as caught:
+            solved(Buggy(method))
+        (note,) = caught.value.__notes__
+        assert note.startswith(f"`Buggy.{method}`")
+        assert note.endswith("raised this KeyError.")
+
+
+def test_an_error_with_a_remedy_of_its_own_gets_no_note():
+    with pytest.raises(OperatorError) as caught:
+        solved(Holding(nn.Dropout(0.1)))
+    assert not hasattr(caught.value, "__notes__")

@@ -21,6 +21,13 @@ class AbstractAdjoint(ABC):
         Gradients flow to all that `g` touches: parameters, context, captured tensors.
         """
 
+    def check(self, solver: AbstractSolver) -> None:  # noqa: B027
+        """Refuse a solver that it cannot train with. Default: none.
+
+        Raises:
+            ValueError: If so.
+        """
+
 
 def differentiate_sound(
     g: AbstractMap, solution: Solution, differentiate: Differentiate

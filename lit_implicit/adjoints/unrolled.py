@@ -21,7 +21,8 @@ class Unrolled(AbstractAdjoint):
 
     Args:
         last: How many steps at the end are differentiated; None means all (backpropagation through
-            time), fewer is its truncation.
+            time), fewer is its truncation. A budget that is shorter (`IterationBudget`) is
+            differentiated whole.
 
     Raises:
         ValueError: If `last` is below 1, or the solver's steps cannot be differentiated.
@@ -35,12 +36,17 @@ class Unrolled(AbstractAdjoint):
                 f"`Unrolled.last` must be at least 1, got {self.last}. None differentiates all."
             )
 
-    def solve(self, g: AbstractMap, z0: Real, solver: AbstractSolver) -> Solution:
-        if not solver.differentiable_steps:
+    def check(self, solver: AbstractSolver) -> None:
+        _check_steps(solver)
+        # Not in `solve`: a budget that is drawn anew for each step may well be shorter.
+        if self.last is not None and self.last > solver.max_iter:
             raise ValueError(
-                f"`Unrolled` cannot differentiate the steps of `{type(solver).__name__}`, whose "
-                "memory is written in place. Use `Picard` or `Anderson`, or the adjoint `Implicit`."
+                f"`Unrolled.last` must be at most the solver's `max_iter`, {solver.max_iter}, got "
+                f"{self.last}. Leave it out to differentiate all steps."
             )
+
+    def solve(self, g: AbstractMap, z0: Real, solver: AbstractSolver) -> Solution:
+        _check_steps(solver)
         solution = self._unroll(g, z0, solver)
         failed = solution.failed
         if not failed.any():
@@ -77,3 +83,11 @@ class Unrolled(AbstractAdjoint):
             status = torch.where(at.residual_norm > limit, Status.DIVERGED, status)
             status = torch.where(finite, status, Status.NONFINITE)
         return Solution(z, n_iter, n_iter.clone(), at.relative_residual, status)
+
+
+def _check_steps(solver: AbstractSolver) -> None:
+    if not solver.differentiable_steps:
+        raise ValueError(
+            f"`Unrolled` cannot differentiate the steps of `{type(solver).__name__}`, whose "
+            "memory is written in place. Use `Picard` or `Anderson`, or the adjoint `Implicit`."
+        )

@@ -1,10 +1,12 @@
-"""Callbacks: schedules, budgets, statistics, curves and pictures for any implicit model."""
+"""Callbacks: schedules, budgets, checks, statistics, curves and pictures for any implicit model."""
 
 from lit_implicit.callbacks.adjoint_schedule import AdjointSchedule
 from lit_implicit.callbacks.audit_monitor import AuditMonitor
+from lit_implicit.callbacks.failure_guard import FailureGuard
 from lit_implicit.callbacks.gallery import Gallery
 from lit_implicit.callbacks.iteration_budget import IterationBudget
 from lit_implicit.callbacks.lipschitz_curve_monitor import LipschitzCurveMonitor
+from lit_implicit.callbacks.operator_check import OperatorCheck
 from lit_implicit.callbacks.regularity_monitor import RegularityMonitor
 from lit_implicit.callbacks.solver_monitor import SolverMonitor
 from lit_implicit.callbacks.test_time_curve_monitor import TestTimeCurveMonitor
@@ -12,9 +14,11 @@ from lit_implicit.callbacks.test_time_curve_monitor import TestTimeCurveMonitor
 __all__ = [
     "AdjointSchedule",
     "AuditMonitor",
+    "FailureGuard",
     "Gallery",
     "IterationBudget",
     "LipschitzCurveMonitor",
+    "OperatorCheck",
     "RegularityMonitor",
     "SolverMonitor",
     "TestTimeCurveMonitor",

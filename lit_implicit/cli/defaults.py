@@ -8,8 +8,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_implicit.callbacks import (
     AuditMonitor,
+    FailureGuard,
     Gallery,
     LipschitzCurveMonitor,
+    OperatorCheck,
     RegularityMonitor,
     SolverMonitor,
     TestTimeCurveMonitor,
@@ -57,6 +59,8 @@ def add_options(parser: LightningArgumentParser) -> None:
 def add_callbacks(parser: LightningArgumentParser) -> None:
     """Add the callbacks that every run has; `--solver_monitor null` switches one off."""
     _add(parser, "checkpoint", ModelCheckpoint, _CHECKPOINT)
+    _add(parser, "operator_check", OperatorCheck)
+    _add(parser, "failure_guard", FailureGuard)
     _add(parser, "solver_monitor", SolverMonitor)
     _add(parser, "test_time_curve", TestTimeCurveMonitor)
     _add(parser, "lipschitz_curve", LipschitzCurveMonitor)

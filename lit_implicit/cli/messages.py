@@ -1,13 +1,13 @@
 """Turn jsonargparse's error, a tree of all that was tried, into one line about what is wrong."""
 
 import difflib
-import importlib
-import inspect
 import itertools
 import re
-import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable
+
+from lit_implicit.cli.class_facts import annotation, arguments, subclasses, to_define
+from lit_implicit.errors import ConfigError, LitImplicitError
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
@@ -35,7 +35,7 @@ def explain(message: str, parser: ArgumentParser) -> str:
     if message.startswith("unrecognized arguments: "):
         return _unknown_option(message.partition(": ")[2].split()[0], parser)
     if found := re.search(r"does not accept option '([^']+)'", message):
-        return _unknown_key(found[1], parser)
+        return unknown_key(found[1], parser)
     return innermost(message) or " ".join(message.split())
 
 
@@ -54,6 +54,9 @@ def innermost(message: str) -> str | None:
     keys: list[str] = []
     owner = ""  # the class whose arguments are being looked at
     types = ""  # what the innermost value may be, if the tree says so
+    # A class of another kind; but another branch of the union may take it.
+    misfit: tuple[str, str] | None = None
+    bases: list[str] = []
     lines = [line.strip() for line in message.splitlines()]
     for number, line in enumerate(lines):
         if key := _KEY.search(line):
@@ -66,28 +69,58 @@ def innermost(message: str) -> str | None:
         elif found := _CLASS.search(line):
             owner, types = found[1], ""
         elif found := _REQUIRED.search(line):
-            return _missing(".".join([*keys, found[1].rpartition(".")[2]]))
+            return _missing(owner, keys, found[1].rpartition(".")[2])
         elif found := _NOT_ACCEPTED.search(line):
             return _not_accepted(owner, found[1], where)
         elif found := _WRONG_CLASS.search(line):
-            given = (found[1] or _given(lines, number)).strip()
-            return f"{where} must be a subclass of {found[2]}, got {given}."
+            misfit = f"{where} must be a subclass of", (found[1] or _given(lines, number)).strip()
+            bases.append(found[2])
         elif found := _NO_CLASS.search(line):
-            base = _BASE.search(types)
-            return _no_class(found[1], where, base[1] if base else _annotation(owner, keys[-1]))
+            kinds = _BASE.findall(types) or [annotation(owner, keys[-1])]
+            return _no_class(found[1], where, kinds)
         elif _NO_IMPORT.search(line):
             return f"{where} names the class {owner!r}, which cannot be imported: {text}."
         elif found := _ABSTRACT.search(line):
-            return f"{where} must name a class: {found[1]} is abstract. {_to_define(found[1])}"
+            return f"{where} must name a class: {found[1]} is abstract. {to_define(found[1])}"
         elif _STRUCTURE.search(line) or key:
             continue
         elif (found := _EXPECTED.match(text)) and keys:
+            if misfit:  # null, the last branch
+                return f"{misfit[0]} {' or '.join(bases)}, got {misfit[1]}."
+            if text == "Expected a <class 'list'>" and _CLASS.search(lines[number + 1]):
+                continue  # it is one, not in a list, and not a sound one
             wanted, _, got = (found[1] or found[2]).partition(". Got value: ")
             return f"{where} must be {_plain(types or wanted)}, got {got or _given(lines, number)}."
         else:  # the class itself refused; its message goes on to the next branch of the union
             own = itertools.takewhile(lambda part: not part.startswith("- "), lines[number + 1 :])
             return " ".join([text, *own])
-    return None
+    return f"{misfit[0]} {' or '.join(bases)}, got {misfit[1]}." if misfit else None
+
+
+def refusal(err: Exception) -> tuple[type[LitImplicitError], str] | None:
+    """Find what a class said of its arguments, below the reports about the branches of unions.
+
+    Args:
+        err: What the parser raised when it built the classes.
+
+    Returns:
+        The class of the error and its text; None if it is no refusal, but a bug of the class.
+    """
+    own: BaseException = err
+    while _is_report(own) and (inner := own.__cause__ or own.__context__):
+        own = inner
+    if isinstance(own, LitImplicitError):
+        return type(own), str(own)
+    if not isinstance(own, ValueError):
+        return None
+    text = str(own)
+    if _WRONG_CLASS.search(text):  # the first branch, where another is the one that was meant
+        text = innermost(str(err)) or text
+    return ConfigError, f"A setting is not allowed: {text}"
+
+
+def _is_report(err: BaseException) -> bool:
+    return str(err).startswith("Does not validate")
 
 
 def _unknown_option(option: str, parser: ArgumentParser) -> str:
@@ -98,30 +131,39 @@ def _unknown_option(option: str, parser: ArgumentParser) -> str:
     return f"Option {option!r} is unknown.{_hint(option, known)} See `{_help(parser)}`."
 
 
-def _unknown_key(key: str, parser: ArgumentParser) -> str:
+def unknown_key(key: str, parser: ArgumentParser) -> str:
+    """Say that a config sets what there is not."""
     known = [action.dest for action in parser._actions]
     groups = {dest.partition(".")[0] for dest in known}
     known = known if "." in key else sorted(groups)
     return f"Key {key!r} of the config is unknown.{_hint(key, known)} See `{_help(parser)}`."
 
 
-def _missing(key: str) -> str:
+def _missing(owner: str, keys: list[str], name: str) -> str:
+    """Say what is not set: a part that a task would bring, or an argument of a class."""
+    key = ".".join([*keys, name])
+    if keys in ([], ["model"]):
+        return (
+            f"`{key}` is not set. Name a task, `--task NAME` (see `lit-implicit tasks`), or give "
+            f"`{key}` a value."
+        )
+    short = owner.rpartition(".")[2]
     return (
-        f"`{key}` is not set. Name a task, `--task NAME` (see `lit-implicit tasks`), or give "
-        f"`{key}` a value."
+        f"`{'.'.join(keys)}` names {short} without its argument `{name}`. Write {{class_path: "
+        f"{owner}, init_args: {{{name}: ...}}}} (see {short}'s docstring for it)."
     )
 
 
 def _not_accepted(owner: str, name: str, where: str) -> str:
-    allowed = _arguments(owner)
+    allowed = arguments(owner)
     return (
         f"{where} has no argument {name!r}.{_hint(name, allowed)} "
         f"{owner} takes {', '.join(allowed) or 'none'}."
     )
 
 
-def _no_class(name: str, where: str, base: str) -> str:
-    names = _subclasses(base)
+def _no_class(name: str, where: str, bases: Iterable[str]) -> str:
+    names = sorted({known for base in bases for known in subclasses(base)})
     known = f" Known: {', '.join(names)}." if 0 < len(names) <= 16 else ""
     return (
         f"{where} names the class {name!r}, which is not known.{_hint(name, names)}{known} "
@@ -156,53 +198,3 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 def _help(parser: ArgumentParser) -> str:
     return f"lit-implicit {parser.prog.split()[-1]} --help"
-
-
-def _import(path: str) -> type | None:
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        return None
-    return found if isinstance(found, type) else None
-
-
-def _arguments(path: str) -> list[str]:
-    """The arguments of a class that can be set; its first, if it is an optimizer's, cannot."""
-    found = _import(path)
-    names = list(inspect.signature(found).parameters) if found else []
-    hidden = {
-        "args",
-        "kwargs",
-        *(("params", "optimizer") if path.startswith("torch.optim") else ()),
-    }
-    return [name for name in names if name not in hidden]
-
-
-def _annotation(owner: str, key: str) -> str:
-    """The class that an argument of `owner` must derive from, where the message leaves it out."""
-    found = _import(owner)
-    parameter = inspect.signature(found).parameters.get(key) if found else None
-    kind = parameter.annotation if parameter else None
-    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else ""
-
-
-def _subclasses(base: str) -> list[str]:
-    """Names of the concrete classes that are imported and derive from a base."""
-    todo = [found] if (found := _import(base)) else []
-    names: set[str] = set()
-    while todo:
-        kind = todo.pop()
-        todo += kind.__subclasses__()
-        if not inspect.isabstract(kind) and not kind.__name__.startswith(("_", "Abstract")):
-            names.add(kind.__name__)
-    return sorted(names)
-
-
-def _to_define(path: str) -> str:
-    """Say what an abstract class asks for: a choice, or the methods that its author left out."""
-    module, _, name = path.rpartition(".")
-    missing = getattr(getattr(sys.modules.get(module), name, None), "__abstractmethods__", ())
-    if name.startswith("Abstract") or not missing:
-        return "Give it a class_path."
-    return f"Define in it: {', '.join(sorted(missing))}."

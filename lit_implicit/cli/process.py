@@ -6,8 +6,10 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lit_implicit.cli.mistakes import as_mistake
+from lit_implicit.errors import LitImplicitWarning
 
 
 @contextmanager
@@ -18,6 +20,12 @@ def changed_process(on_thread_error: Callable[[BaseException], None]) -> Iterato
         on_thread_error: Called when a thread dies of something that is the user's to repair, such
             as TensorBoard's writer of a full disk; other errors are shown as ever.
     """
+    usual = warnings.formatwarning
+
+    def _one_line(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> str:
+        ours = issubclass(category, LitImplicitWarning)
+        return f"warning: {message}\n" if ours else usual(message, category, *rest, **more)
+
     is_main = threading.current_thread() is threading.main_thread()
     on_interrupt, on_error = signal.getsignal(signal.SIGINT), threading.excepthook
 
@@ -31,8 +39,10 @@ def changed_process(on_thread_error: Callable[[BaseException], None]) -> Iterato
     try:
         with warnings.catch_warnings():
             _silence()
+            warnings.formatwarning = _one_line
             yield
     finally:
+        warnings.formatwarning = usual
         threading.excepthook = on_error
         if is_main:  # Lightning, in the belief that the process ends, ignores Ctrl-C from then on
             signal.signal(signal.SIGINT, on_interrupt)

@@ -1,5 +1,6 @@
 """The loop that all fixed-point solvers share: stopping, freezing, narrowing, failure."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import ClassVar
@@ -117,12 +118,14 @@ def check_settings(name: str, rtol: float, atol: float, max_iter: int) -> None:
     """Refuse tolerances and budgets that make no sense.
 
     Raises:
-        ValueError: If `rtol` or `atol` is negative, or `max_iter` below 1.
+        ValueError: If `rtol` or `atol` is negative or not finite, or `max_iter` below 1.
     """
     for key, value in (("rtol", rtol), ("atol", atol)):
-        if not value >= 0:
+        if not 0 <= value < math.inf:
+            wanted = "finite" if value == math.inf else "at least 0"
             raise ValueError(
-                f"`{name}.{key}` must be at least 0, got {value}. 0 switches the test off."
+                f"`{name}.{key}` must be {wanted}, got {value}. 0 switches the test off: with rtol "
+                "and atol at 0, a solve takes `max_iter` iterations."
             )
     if max_iter < 1:
         raise ValueError(f"`{name}.max_iter` must be at least 1, got {max_iter}.")

@@ -29,7 +29,6 @@ FLAGS = [
         ["fit", "--model.solver=Andersn"],
         ["`model.solver`", "'Andersn'", "Did you mean 'Anderson'?"],
     ),
-    (["fit", "--model.solver.depth=0"], ["`Anderson.depth` must be at least 1, got 0"]),
     (["fit", "--model.operator.gian=3"], ["`model.operator`", "'gian'", "Did you mean 'gain'?"]),
     (["fit", "--model.operator=AffinOperator"], ["Did you mean 'AffineOperator'?", "full path"]),
     (["fit", "--model.operator=affine_task.No"], ["`model.operator`", "no attribute 'No'"]),
@@ -49,7 +48,30 @@ FLAGS = [
     (["fit", "--test_time_curve.n_iter=-3"], ["n_iter", "got -3"]),
     (["fit", "--lipschitz_curve.estimators=[x]"], ["'pairs' or 'jacobian' or 'worst_pair', got x"]),
     (["fit", "--lipschitz_curve.estimators=pairs"], ["must be a list, as '[one, two]', got pairs"]),
-    (["fit", "--audit.factor=1"], ["`AuditMonitor.factor` must be at least 2, got 1"]),
+    (
+        ["fit", "--model.adjoint.solver=GMRES", "--model.adjoint.solver.restrt=3"],
+        ["`model.adjoint.solver` has no argument 'restrt'", "Did you mean 'restart'?"],
+    ),
+    (
+        ["fit", "--model.adjoint.solver=GMRS"],
+        ["`model.adjoint.solver` names the class 'GMRS'", "Did you mean 'GMRES'?", "Picard"],
+    ),
+    (
+        ["fit", "--model.adjoint.solver=lit_implicit.JacobianFree"],
+        ["`model.adjoint.solver` must be a subclass of AbstractSolver or AbstractLinearSolver"],
+    ),
+    (
+        ["fit", "--trainer.callbacks=AdjointSchedule"],
+        ["`trainer.callbacks` names AdjointSchedule without its argument `warmup`", "init_args: {"],
+    ),
+    (
+        ["fit", "--trainer.callbacks+=AdjointSchedule"],
+        ["`trainer.callbacks` names AdjointSchedule without its argument `warmup`"],
+    ),
+    (
+        ["fit", "--model.regularizers=[JacobianNorm]"],
+        ["`model.regularizers` names JacobianNorm without its argument `weight`", "weight: ..."],
+    ),
     (["fit", "--config=missing.yaml"], ["'missing.yaml' does not exist"]),
     (["test", "--ckpt_path=missing.ckpt"], ["Checkpoint 'missing.ckpt' does not exist"]),
     (["fit", "--task"], ["--task"]),
@@ -69,6 +91,19 @@ CONFIGS = [
         "trainer: {callbacks: [{class_path: IterationBudget, init_args: {max_itr: 2}}]}",
         ["`trainer.callbacks`", "Did you mean 'max_iter'?"],
     ),
+    ("modle: {}", ["Key 'modle' of the config is unknown", "Did you mean 'model'?"]),
+    ("trainer: {modle: {}}", ["Key 'trainer.modle' of the config is unknown"]),
+    ("model: {solvr: {}}", ["`model` has no argument 'solvr'", "Did you mean 'solver'?"]),
+    (
+        "model: {init_args: {solver: {init_args: {foo: {}}}}}",
+        ["`model.solver` has no argument 'foo'"],
+    ),
+    (
+        "model: {solver: {class_path: Picard, init_args: {dampin: {}}}}",
+        ["`model.solver`", "Did you mean 'damping'?"],
+    ),
+    ("data: {bath: {}}", ["`data` has no argument 'bath'"]),
+    ("audit: {init_args: {fctor: {}}}", ["`audit`", "Did you mean 'factor'?"]),
     ("task: 3", ["`task`", "got 3"]),
     ("task: nope", ["'nope'", "Known: affine"]),
     ("- 1", ["`key: value`, got list"]),
@@ -103,6 +138,17 @@ def test_mistake_in_a_config_is_one_line(affine, workdir, capsys, text, parts):
     line = one_line(capsys)
     for part in parts:
         assert part in line
+
+
+def test_a_misspelt_key_is_refused_where_the_settings_are_printed(affine, workdir, capsys):
+    (workdir / "config.yaml").write_text("trainer: {modle: {}}")
+    assert main(["fit", "--config=config.yaml", "--task=affine", "--print_config"]) == 2
+    assert "'trainer.modle'" in one_line(capsys)
+
+
+def test_known_keys_may_have_nothing_below_them(settings, workdir):
+    (workdir / "config.yaml").write_text("trainer: {}\nmodel: {init_args: {}}\ndata: {}\naudit: {}")
+    assert settings("--task=affine", "--config=config.yaml") == settings("--task=affine")
 
 
 @pytest.mark.parametrize(
