@@ -73,7 +73,7 @@ def test_metadata_without_name_or_version_still_name_a_task(install, capsys, met
     assert registry.get("zebra").summary == "About zebra."
     assert registry.get("yak").summary == "About yak."
     assert main(["tasks"]) == 0
-    assert f"zebra   {package}" in row(capsys.readouterr().out, "zebra")
+    assert f" {package}  " in row(capsys.readouterr().out, "zebra")
 
 
 @pytest.mark.parametrize("entry", ["no equals sign", "= x"])
