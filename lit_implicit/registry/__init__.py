@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from lit_implicit.errors import DuplicateTaskError, TaskNotFoundError
+from lit_implicit.errors import BrokenTaskError, DuplicateTaskError, TaskNotFoundError
 from lit_implicit.registry.classes import load_classes
 from lit_implicit.registry.metadata import GROUP, TaskEntry, entries
 from lit_implicit.registry.specs import SpecProblem, load_spec, read_spec
@@ -32,9 +32,13 @@ def get(name: str) -> TaskSpec:
     Raises:
         TaskNotFoundError: If no distribution registers this name.
         DuplicateTaskError: If several do, and not for the same spec.
-        BrokenTaskError: If its entry point cannot be loaded or is not a `TaskSpec`.
+        BrokenTaskError: If its entry point cannot be loaded or is not a `TaskSpec`; or if the
+            metadata of any package are malformed: then torch cannot be imported for this task.
     """
-    found = [entry for entry in entries() if entry.name == name and not entry.problem]
+    registered = entries()
+    if problems := [entry.problem for entry in registered if entry.problem]:
+        raise BrokenTaskError(problems[0])
+    found = [entry for entry in registered if entry.name == name]
     if not found:
         raise TaskNotFoundError(_not_found(name))
     if len(found) > 1:

@@ -62,8 +62,8 @@ def _registers(dist: Distribution) -> bool:
     """Whether a distribution speaks of our group, by its text: most do not, and are not parsed."""
     try:
         return GROUP in (dist.read_text("entry_points.txt") or "")
-    except (OSError, UnicodeError):
-        return False
+    except Exception:  # no text: nobody can read it, see below
+        return True
 
 
 def _entries_of(dist: Distribution) -> list[TaskEntry]:
@@ -73,7 +73,8 @@ def _entries_of(dist: Distribution) -> list[TaskEntry]:
     except Exception as err:  # what is raised depends on the version of Python
         problem = (
             f"`entry_points.txt` of {package} in {dist.locate_file('')} is malformed "
-            f"({type(err).__name__}: {err}). Install that package again, or uninstall it."
+            f"({type(err).__name__}: {err}), and keeps torch, which reads all of them, from being "
+            "imported. Install that package again, or uninstall it."
         )
         return [TaskEntry("", package, "", problem=problem)]
     return [TaskEntry(entry.name.strip(), package, entry.value.strip()) for entry in own]

@@ -1,5 +1,7 @@
 """What installed metadata may look like; whose task it is, is known all the same."""
 
+from importlib.metadata import entry_points
+
 import pytest
 
 from lit_implicit import registry
@@ -76,22 +78,28 @@ def test_metadata_without_name_or_version_still_name_a_task(install, capsys, met
     assert f" {package}  " in row(capsys.readouterr().out, "zebra")
 
 
-@pytest.mark.parametrize("entry", ["no equals sign", "= x"])
-def test_malformed_metadata_harm_no_other_task(install, capsys, entry):
-    install("zebra", "zebra-pkg", entry=entry)
+def test_entry_point_without_a_name_harms_no_other_task(install, capsys):
+    install("zebra", "zebra-pkg", entry="= zebra_pkg:task")
     install("yak", "yak-pkg")
     assert registry.get("yak").summary == "About yak."
-    assert main(["tasks", "--check", "yak"]) == 0
-    capsys.readouterr()
     assert main(["tasks"]) == 0
-    (line,) = (x for x in capsys.readouterr().out.splitlines() if "zebra-pkg 1.2" in x)
-    assert "fails: " in line
+    assert " fails: has a name that is not allowed" in row(capsys.readouterr().out, "?")
 
 
-def test_metadata_that_are_no_text_harm_no_other_task(install):
-    folder = install("zebra", "zebra-pkg")
-    (path,) = folder.glob("*/entry_points.txt")
-    path.write_bytes(b"\xff\xfe[lit_implicit.tasks]\n")
+@pytest.mark.parametrize("text", [b"[lit_implicit.tasks]\nno equals sign\n", b"\xff\xfe[x]\n"])
+def test_malformed_metadata_are_named_before_torch_stumbles_over_them(install, capsys, text):
+    """Python's own reader fails for all packages, and torch asks it when it is imported."""
+    (path,) = install("zebra", "zebra-pkg").glob("*/entry_points.txt")
+    path.write_bytes(text)
     install("yak", "yak-pkg")
-    assert registry.get("yak").summary == "About yak."
-    assert "zebra" not in registry.names()
+    with pytest.raises((TypeError, UnicodeDecodeError)):
+        entry_points(group="torch.backends")
+    assert main(["tasks"]) == 0
+    out = capsys.readouterr().out
+    assert row(out, "yak").endswith("About yak.")
+    assert "fails: `entry_points.txt` of zebra-pkg 1.2 in " in row(out, "?")
+    assert main(["tasks", "--check", "yak"]) == 2
+    assert main(["fit", "--task", "yak"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: `entry_points.txt` of zebra-pkg 1.2 in ")
+    assert line.endswith("Install that package again, or uninstall it.")
