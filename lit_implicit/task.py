@@ -3,8 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-_CLASS_PATH = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
+_CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_SHORT_NAME = re.compile(r"[A-Za-z_][\w-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +25,8 @@ class TaskSpec:
         install: The command that installs the task's own libraries.
 
     Raises:
-        ValueError: If a class path is not of the form `package.module.Class`, or if there is no
-            operator.
+        ValueError: If a field is of the wrong type, a class path is not of the form
+            `package.module.Class`, a short name is none, or there is no operator.
     """
 
     summary: str
@@ -35,14 +37,17 @@ class TaskSpec:
     install: str = ""
 
     def __post_init__(self) -> None:
+        # A spec is somebody else's text, and no type checker has seen it.
+        for name in ("summary", "install"):
+            value: Any = getattr(self, name)
+            if not isinstance(value, str):
+                raise ValueError(f"`TaskSpec.{name}` must be text, got {value!r}.")
+        for name in ("operators", "baselines"):
+            _check_names(f"TaskSpec.{name}", getattr(self, name))
         if not self.operators:
             raise ValueError("`TaskSpec.operators` is empty: name at least one operator.")
         for name, path in self.class_paths().items():
-            if not isinstance(path, str) or not _CLASS_PATH.match(path):
-                raise ValueError(
-                    f"`TaskSpec.{name}` must be a class path like 'package.module.Class', "
-                    f"got {path!r}."
-                )
+            _check_class_path(f"TaskSpec.{name}", path)
 
     @property
     def default_operator(self) -> str:
@@ -55,3 +60,29 @@ class TaskSpec:
         paths |= {f"operators.{name}": path for name, path in self.operators.items()}
         paths |= {f"baselines.{name}": path for name, path in self.baselines.items()}
         return paths
+
+
+def _check_names(what: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"`{what}` must map short names to class paths, as "
+            f"{{'mlp': 'package.module.Class'}}, got {value!r}."
+        )
+    for name in value:
+        if not isinstance(name, str) or not _SHORT_NAME.fullmatch(name):
+            raise ValueError(
+                f"`{what}` has the short name {name!r}: use letters, digits, '_' and '-', "
+                "beginning with a letter."
+            )
+
+
+def _check_class_path(what: str, path: Any) -> None:
+    if isinstance(path, type):
+        raise ValueError(
+            f"`{what}` must be the path of a class as text, "
+            f"'{path.__module__}.{path.__qualname__}', got the class itself."
+        )
+    if not isinstance(path, str) or not _CLASS_PATH.fullmatch(path):
+        raise ValueError(
+            f"`{what}` must be a class path like 'package.module.Class', got {path!r}."
+        )

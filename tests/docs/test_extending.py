@@ -1,17 +1,20 @@
-"""The code of docs/extending.md, run as it stands; its package, installed and checked."""
+"""The code of docs/extending.md, run as it stands; its package, held equal to the example."""
 
-import importlib
 import re
 import sys
-import tomllib
 import types
+from dataclasses import replace
 
 import pytest
 import torch
-from fenced import Document
+from fenced import ROOT, Document
+
+from lit_implicit.registry import TaskEntry
 
 PAGE = Document("extending.md")
 FILES = PAGE.files()
+EXAMPLE = ROOT / "examples" / "custom_task"
+ENTRY = TaskEntry("kepler", "kepler 0.1.0", "kepler:task")
 
 
 @pytest.fixture(scope="module")
@@ -62,64 +65,45 @@ def test_the_solver_of_the_page_narrows_its_memory(page):
         assert alone.n_iter == solution.n_iter[i]
 
 
-@pytest.fixture(scope="module")
-def kepler(tmp_path_factory):
-    """The page's package, written out and installed as its pyproject.toml says.
-
-    Its modules stay imported, as `page` does.
-    """
-    tmp_path = tmp_path_factory.mktemp("kepler")
-    project = tomllib.loads(FILES["pyproject.toml"])["project"]
+def test_package_of_the_page_is_the_example():
+    """File by file; the first line of a block is its path."""
+    files = [p for p in EXAMPLE.rglob("*") if p.suffix in (".py", ".toml", ".yaml")]
+    assert set(FILES) == {str(p.relative_to(EXAMPLE)) for p in files}
     for path, block in FILES.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(block)
-    info = tmp_path / f"{project['name']}-{project['version']}.dist-info"
-    info.mkdir()
-    head = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    (info / "METADATA").write_text(head)
-    lines = [
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-        for group, entries in project["entry-points"].items()
-    ]
-    (info / "entry_points.txt").write_text("".join(lines))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(tmp_path))
-        for name in FILES:
-            if name.startswith("kepler/"):
-                module = name.removesuffix(".py").removesuffix("/__init__")
-                importlib.import_module(module.replace("/", "."))
-        yield
+        assert block == f"# {path}\n{(EXAMPLE / path).read_text()}", path
 
 
-def test_the_package_passes_its_own_test(kepler, capsys):
-    scope = {}
-    exec(FILES["tests/test_kepler.py"], scope)
-    scope["test_kepler"]()
-    out = capsys.readouterr().out
-    assert "0 failed" in out
-    assert "passed   entry_point" in out
-
-
-def test_the_data_of_the_package_solve_the_equation(kepler):
-    from kepler.data import KeplerData
-
-    data = KeplerData(64, 8, 8)
-    data.setup()
-    x, e = next(iter(data.test_dataloader()))
-    assert torch.allclose(e[:, 0], x[:, 0] + x[:, 1] * e[:, 0].sin(), atol=1e-6)
-
-
-def test_the_command_of_the_page_trains_it(kepler, tmp_path, monkeypatch, capsys):
+def test_commands_of_the_page_are_understood(monkeypatch, capsys):
+    """In the folder of the example; that they do what they say, tests/examples has."""
     from lit_implicit.cli import main
 
-    monkeypatch.chdir(tmp_path)
-    listing, fit = (line.split()[1:] for block in PAGE.blocks("sh") for line in block.splitlines())
-    assert main(listing) == 0
-    assert re.search(r"^kepler +kepler 0.1.0 +kepler:task", capsys.readouterr().out, re.MULTILINE)
-    small = ["--trainer.enable_progress_bar=false", "--trainer.max_epochs=2"]
-    quick = ["--trainer.accelerator=cpu", "--trainer.log_every_n_steps=1"]
-    quick += ["--audit=null", "--regularity=null"]  # the package's own test runs them
-    assert main([*fit, *small, *quick]) == 0, capsys.readouterr().err
+    monkeypatch.chdir(EXAMPLE)
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    monkeypatch.setattr("lit_implicit.registry.entries", lambda: [ENTRY])
+    (block,) = PAGE.blocks("sh")
+    install, *commands = block.splitlines()
+    assert install == "uv pip install -e ."
+    assert len(commands) == 3
+    for command in commands:
+        name, *args = command.split()
+        assert name == "lit-implicit"
+        printed = ["--print_config"] if args[0] == "fit" else []
+        assert main([*args, *printed]) == 0, capsys.readouterr().err
+
+
+def test_broken_task_of_the_page_says_what_the_page_says(monkeypatch, tmp_path, capsys):
+    from lit_implicit.cli import main
+
+    source = FILES["kepler/__init__.py"].replace("KeplerData", "KeplerDate")
+    (tmp_path / "kepler_broken.py").write_text(source)
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    broken = replace(ENTRY, value="kepler_broken:task")
+    monkeypatch.setattr("lit_implicit.registry.entries", lambda: [broken])
+    monkeypatch.setattr("lit_implicit.registry.classes.entries", lambda: [broken])
+    assert main(["tasks", "--check"]) == 2
+    line = capsys.readouterr().out.splitlines()[1].replace("kepler_broken:task", "kepler:task")
+    assert line in PAGE.text
 
 
 def test_names_on_the_page_exist():
