@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"errors", "task", "registry"},
+    {"errors", "files", "task", "registry"},
     {"layout", "tree"},
     {"operator", "solvers"},
     {"adjoints"},
