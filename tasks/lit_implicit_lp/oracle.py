@@ -136,7 +136,7 @@ class LPOracle:
         matrix.start_ = np.searchsorted(program.rows[order], np.arange(program.n_constraints + 1))
         matrix.index_, matrix.value_ = program.columns[order], program.coefficients[order]
         if solver.passModel(model) == highspy.HighsStatus.kError:
-            # It would go on to solve what it was given before.
+            # What it holds now is not this program.
             return _no_answer(program, LPStatus.OTHER)
         solver.run()
         status = self._status(solver.getModelStatus())

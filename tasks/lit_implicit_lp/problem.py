@@ -32,7 +32,7 @@ class LinearProgram:
 
     Raises:
         DataError: If shapes do not fit, a nonzero lies outside of A, or a number is no number:
-            given such a program, HiGHS may answer another one, never end, or crash.
+            given such programs, HiGHS never ends, crashes, or calls one optimal that is none.
     """
 
     c: Floats
