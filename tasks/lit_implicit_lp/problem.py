@@ -50,9 +50,10 @@ class LinearProgram:
         for name in ("c", "b", "coefficients"):
             array = getattr(self, name)
             _refuse(~np.isfinite(array), name, array, "must be finite")
-        for name, array, none in (("lower", self.lower, np.inf), ("upper", self.upper, -np.inf)):
-            wrong = np.isnan(array) | (array == none)
-            _refuse(wrong, name, array, f"must be a number, or {-none} where there is no bound")
+        # Not by >= and <=, which are false of NaN.
+        why = "must be a number, or {} where there is no bound"
+        _refuse(~(self.lower < np.inf), "lower", self.lower, why.format(-np.inf))
+        _refuse(~(self.upper > -np.inf), "upper", self.upper, why.format(np.inf))
 
     @property
     def n_variables(self) -> int:
