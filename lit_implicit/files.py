@@ -1,6 +1,8 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Files that are whole or absent, whatever happens while they are written, and their names."""
 
+import errno
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -10,6 +12,8 @@ from typing import BinaryIO
 
 SUFFIX = ".tmp"
 """Ending of the names of temporary files."""
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @contextmanager
@@ -22,8 +26,9 @@ def replace_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     the same path at once do not disturb each other: the last one's content stays.
 
     An error in the block, whichever it is, removes the temporary file; only a kill leaves it, for
-    `remove_leftovers`. A new file gets the permissions of any other; a link is replaced, what it
-    leads to stays.
+    `remove_leftovers`. Where the disk fails, `torch.save` raises a `RuntimeError` about positions
+    in its archive; here it becomes the `OSError` that it was. A new file gets the permissions of
+    any other; a link is replaced, what it leads to stays.
 
     Args:
         path: The file to write; its folder must exist.
@@ -46,8 +51,8 @@ def replace_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException as err:
         with suppress(OSError):
             partial.unlink()
-        if isinstance(err, OSError) and err.errno and err.filename in (None, str(partial)):
-            raise OSError(err.errno, err.strerror, str(path)) from err
+        if failure := _failed_write(err, partial):
+            raise OSError(failure.errno, failure.strerror, str(path)) from err
         raise
     _sync_folder(path.parent)
 
@@ -65,6 +70,34 @@ def remove_leftovers(folder: str | os.PathLike[str], *, older_than_s: float = 36
             with suppress(OSError):  # gone, or not ours to remove
                 if time.time() - path.stat().st_mtime > older_than_s:
                     path.unlink()
+
+
+def file_name(text: str) -> str:
+    """Turn a name from somebody else's code or data into that of a file inside of a folder.
+
+    Letters, digits, dots, dashes and underscores stay; each run of anything else becomes one
+    underscore, and dots in front go. So it is no path, whatever it was: `../../x` becomes `_.._x`.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        A name of 1 to 100 characters, of 150 bytes at most.
+    """
+    name = re.sub(r"[^\w.-]+", "_", text).lstrip(".")
+    return name[:100].encode()[:150].decode(errors="ignore") or "_"
+
+
+def _failed_write(err: BaseException, partial: Path) -> OSError | None:
+    """Find the failure of our own file in an error, or in those that it was raised upon."""
+    if isinstance(err, OSError):
+        return err if err.errno and err.filename in (None, str(partial)) else None
+    inner = err.__context__
+    while inner is not None and isinstance(err, Exception):
+        if isinstance(inner, OSError) and inner.errno in _DISK_ERRORS and inner.filename is None:
+            return inner
+        inner = inner.__context__
+    return None
 
 
 def _sync_folder(folder: Path) -> None:

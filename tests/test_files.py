@@ -10,9 +10,10 @@ import threading
 import time
 
 import pytest
+import torch
 
 from lit_implicit import files
-from lit_implicit.files import remove_leftovers, replace_whole
+from lit_implicit.files import file_name, remove_leftovers, replace_whole
 
 
 def write(path, content):
@@ -74,19 +75,28 @@ def test_full_disk_names_the_file_and_leaves_nothing(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
+def write_onto_a_full_disk(path, save):
+    with replace_whole(path) as file:
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, file.fileno())
+        os.close(full)
+        save(file)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_content_that_is_still_buffered_meets_the_full_disk_too(tmp_path):
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda file: file.write(b"x"),  # stays in the buffer: the error comes with the flush
+        lambda file: torch.save(torch.zeros(100_000), file),  # of itself a RuntimeError
+        lambda file: torch.save([torch.zeros(500) for _ in range(100)], file),
+    ],
+    ids=["buffered", "one large tensor", "many small tensors"],
+)
+def test_full_device_names_the_file_whatever_was_being_saved(tmp_path, save):
     path = tmp_path / "file.bin"
-
-    def write_onto_a_full_disk():
-        with replace_whole(path) as file:
-            full = os.open("/dev/full", os.O_WRONLY)
-            os.dup2(full, file.fileno())
-            os.close(full)
-            file.write(b"x")  # stays in the buffer: the error comes at the end of the block
-
     with pytest.raises(OSError, match=r"No space left on device: '.*/file\.bin'$"):
-        write_onto_a_full_disk()
+        write_onto_a_full_disk(path, save)
     assert names(tmp_path) == []
 
 
@@ -163,6 +173,42 @@ with replace_whole(sys.argv[1]) as file:
     os.utime(leftover, (an_hour_ago, an_hour_ago))
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ["file.bin"]
+
+
+def test_error_raised_upon_an_error_that_is_no_disks_stays(tmp_path):
+    def fail():
+        with replace_whole(tmp_path / "file"):
+            try:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+            except OSError:
+                raise ValueError("no network") from None
+
+    with pytest.raises(ValueError, match="no network"):
+        fail()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("loss_5.1-b", "loss_5.1-b"),
+        ("../../x", "_.._x"),
+        ("/abs", "_abs"),
+        ("..", "_"),
+        ("", "_"),
+        (".hidden", "hidden"),
+        ("a\\b:c\0d\n", "a_b_c_d_"),
+        ("Lösung y*", "Lösung_y_"),
+    ],
+)
+def test_name_from_elsewhere_is_no_path(tmp_path, text, name):
+    assert file_name(text) == name
+    path = tmp_path / "figures" / file_name(text)
+    assert path.resolve().parent == tmp_path / "figures"
+
+
+def test_long_name_fits_any_file_system():
+    assert file_name("x" * 300) == "x" * 100
+    assert len(file_name("漢" * 300).encode()) == 150
 
 
 def test_leftovers_of_no_folder_are_none(tmp_path):

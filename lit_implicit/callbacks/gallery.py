@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_implicit.callbacks.schedule import is_due
 from lit_implicit.errors import ConfigError
+from lit_implicit.files import file_name, replace_whole
 from lit_implicit.module import AbstractLightningModule, ImplicitLightningModule
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes import iterates
@@ -23,7 +25,8 @@ class Gallery(Callback):
     """Show what the objective draws of the first batch, while training and in tests.
 
     In TensorBoard as `<stage>/<name>`, in the run directory as `figures/<stage>_<name>.png`, where
-    the latest picture takes the place of those before it. The objective's `figures` are drawn in
+    the latest picture takes the place of those before it; what no name of a file may hold, as a
+    slash, becomes an underscore there. The objective's `figures` are drawn in
     both; its `figures_over_iterations` of an implicit model in tests alone, as they cost as many
     evaluations of G on that batch as the last of their times. Tasks without figures show none, at
     no cost.
@@ -110,6 +113,14 @@ class Gallery(Callback):
                 if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_figure(f"{stage}/{name}", figure, trainer.current_epoch)
             if log_dir is not None:
-                folder = Path(log_dir) / "figures"
-                folder.mkdir(parents=True, exist_ok=True)
-                figure.savefig(folder / f"{stage}_{name}.png", dpi=120)
+                _save(figure, Path(log_dir) / "figures" / f"{stage}_{file_name(name)}.png")
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write a picture whole; one that cannot be written costs nobody a training run."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_whole(path) as file:
+            figure.savefig(file, format="png", dpi=120)
+    except OSError as err:
+        rank_zero_warn(f"A picture is left out, as it cannot be written: {err}.")

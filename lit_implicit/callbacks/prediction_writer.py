@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from lit_implicit.errors import DataError
 from lit_implicit.module import AbstractLightningModule
 
 
@@ -35,11 +36,21 @@ class PredictionWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Write the answers to one batch."""
+        """Write the answers to one batch.
+
+        Raises:
+            DataError: If they cannot be written; those of earlier batches stay.
+        """
         assert isinstance(pl_module, AbstractLightningModule)
         folder = self._folder
         if trainer.world_size > 1:
             folder = folder / f"rank_{trainer.global_rank}"
-        folder.mkdir(parents=True, exist_ok=True)
         y, solution = prediction
-        pl_module.objective.write(y, solution, batch, folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            pl_module.objective.write(y, solution, batch, folder)
+        except OSError as err:
+            raise DataError(
+                f"Cannot write the answers to batch {batch_idx} into {str(folder)!r}: {err}. Set "
+                "`run_dir` to a folder with room that you may write."
+            ) from err

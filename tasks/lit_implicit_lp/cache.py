@@ -2,21 +2,19 @@
 
 import json
 import math
-import os
-import tempfile
-import time
 import warnings
-import zipfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from lit_implicit.errors import DataError
+from lit_implicit.files import remove_leftovers, replace_whole
+from lit_implicit_lp.chunk_file import DamagedChunkError, read_chunk, write_chunk
 from lit_implicit_lp.labels import CHUNK, Arrays, LabelledPrograms, LabelSettings, label_chunk
 from lit_implicit_lp.progress import LateBar
+from lit_implicit_lp.workers import Check, exit_on_sigterm, work_on_all_cores
 
 MIN_SHARE = 0.01
 """Least share of candidates with a solution: below it, the search is given up."""
@@ -33,9 +31,9 @@ class LabelCache:
     """The labelled programs of one stream, made on demand and kept in a folder.
 
     The folder's name is a hash of all that determines its content, so that other settings never
-    meet old labels. Each chunk is a function of the settings and its number, written under another
-    name and then renamed: after a kill at any moment what is there is whole, and asking again makes
-    only what is missing. Asking for more programs keeps those that are there.
+    meet old labels. Each chunk is a function of the settings and its number, and is replaced whole:
+    after a kill at any moment what is there is whole, asking again makes only what is missing, and
+    two runs that ask at once make the same. Asking for more programs keeps those that are there.
 
     Args:
         root: Folder of all caches.
@@ -49,8 +47,11 @@ class LabelCache:
     def ensure(self, n: int, *, drop_degenerate: bool = False, progress: str | None = None) -> int:
         """Label as many candidates as `n` programs need, on all cores.
 
+        Ctrl-C and SIGTERM are answered within the time of one program per core; chunks that are
+        done by then are kept.
+
         Args:
-            n: How many programs with a solution are wanted.
+            n: How many programs with a solution are wanted, at least 1.
             drop_degenerate: Do not count programs with more than one solution.
             progress: Title of a progress bar; None shows none.
 
@@ -58,34 +59,41 @@ class LabelCache:
             Number of chunks that were made; 0 where the cache was enough.
 
         Raises:
-            DataError: If the folder cannot be written, or if hardly any candidate has a solution.
+            DataError: If the folder cannot be used, or if hardly any candidate has a solution.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._write_settings()
-            self._remove_leftovers()
-            return self._ensure(n, drop_degenerate, progress)
+            with exit_on_sigterm():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._write_settings()
+                remove_leftovers(self.folder)
+                return self._ensure(n, drop_degenerate, progress)
         except OSError as err:
             raise DataError(
-                f"Cannot write linear programs into {str(self.folder)!r}: {err}. "
-                "Set `data.root` to a folder with room that you may write."
+                f"Cannot keep linear programs in {str(self.folder)!r}: {err}. Set `data.root` to a "
+                f"folder that you may read and write, with about {self._room(n)} of room."
             ) from err
 
     def load(self, n: int, *, drop_degenerate: bool = False) -> LabelledPrograms:
         """Read the first `n` programs with a solution.
 
         Raises:
-            DataError: If they are not all there: `ensure` makes them.
+            DataError: If they are not all there, whole and readable: `ensure` makes them.
         """
         chunks: list[Arrays] = []
         n_found = 0
         while n_found < n:
-            chunk = self._read(len(chunks))
-            if chunk is None:
+            try:
+                chunk = self._read(len(chunks))
+            except FileNotFoundError:
                 raise DataError(
                     f"The cache in {str(self.folder)!r} holds {n_found} of {n} programs. Call "
                     "`prepare_data()` first; Lightning does so before `setup()`."
-                )
+                ) from None
+            except (OSError, DamagedChunkError) as err:
+                raise DataError(
+                    f"Cannot read {str(self._path(len(chunks)))!r}: {err}. "
+                    "`prepare_data()` makes it again if it is damaged."
+                ) from err
             chunks.append(chunk)
             n_found += _n_usable(chunk, drop_degenerate)
         programs = LabelledPrograms.join(chunks)
@@ -115,69 +123,40 @@ class LabelCache:
         """Read chunks, and make those that are missing; say which were made."""
         missing = []
         for number in numbers:
-            chunk = self._read(number)
-            if chunk is None:
+            try:
+                yield self._read(number), False
+            except FileNotFoundError:
                 missing.append(number)
-            else:
-                yield chunk, False
-        # Threads, not processes: HiGHS releases Python's lock while it solves, and a process
-        # started in the user's script would run that script again.
-        pool = ThreadPoolExecutor(_n_cores())
-        try:
-            for done in as_completed([pool.submit(self._make, number) for number in missing]):
-                yield done.result(), True
-        finally:
-            pool.shutdown(cancel_futures=True)
+            except DamagedChunkError as err:
+                path = str(self._path(number))
+                warnings.warn(
+                    f"{path!r} is damaged ({err}) and is made again.", CacheWarning, stacklevel=5
+                )
+                missing.append(number)
+        with closing(work_on_all_cores(self._make, missing)) as made:
+            for chunk in made:
+                yield chunk, True
 
     def _path(self, number: int) -> Path:
         return self.folder / f"chunk_{number:05d}.npz"
 
-    def _make(self, number: int) -> Arrays:
-        chunk = label_chunk(self.settings, number)
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, allow_pickle=False, **chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self._path(number))
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(name)
-            raise
+    def _make(self, number: int, check: Check) -> Arrays:
+        chunk = label_chunk(self.settings, number, check)
+        write_chunk(self._path(number), chunk)
         return chunk
 
-    def _read(self, number: int) -> Arrays | None:
-        path = self._path(number)
-        try:
-            # Opened here: where the content is no archive, numpy would leave it open.
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                chunk = {name: file[name] for name in file.files}
-            if chunk["status_counts"].sum() != CHUNK:
-                raise ValueError("wrong number of candidates")
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
-            warnings.warn(
-                f"{str(path)!r} is damaged ({err}) and is made again.", CacheWarning, stacklevel=5
-            )
-            return None
-        return chunk
+    def _read(self, number: int) -> Arrays:
+        return read_chunk(self._path(number), self.settings, number)
 
     def _write_settings(self) -> None:
         """Write the settings for people to read; the key in the folder's name is what counts."""
         path = self.folder / "settings.json"
         if not path.exists():
-            partial = path.with_suffix(f".{os.getpid()}.tmp")
-            partial.write_text(json.dumps(self.settings.describe(), indent=2) + "\n")
-            os.replace(partial, path)
+            with replace_whole(path) as file:
+                file.write(json.dumps(self.settings.describe(), indent=2).encode() + b"\n")
 
-    def _remove_leftovers(self) -> None:
-        """Remove what killed runs left; an hour, as another process may be writing right now."""
-        for path in self.folder.glob("*.tmp"):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > 3600:
-                    path.unlink()
+    def _room(self, n: int) -> str:
+        return f"{max(1.0, self.settings.n_bytes(n) / 2**20):.0f} MiB"
 
     def _explain(self, n: int, n_found: int, n_candidates: int) -> str:
         return (
@@ -191,10 +170,3 @@ class LabelCache:
 def _n_usable(chunk: Arrays, drop_degenerate: bool) -> int:
     n = len(chunk["index"])
     return n - int(chunk["degenerate"].sum()) if drop_degenerate else n
-
-
-def _n_cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1

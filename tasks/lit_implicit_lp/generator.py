@@ -69,15 +69,34 @@ def draw_perturbation(
 
     Returns:
         What to add to the feature, of its shape.
+
+    Raises:
+        ValueError: If the mode is unknown or the norm is not positive.
     """
+    if mode not in MODES:
+        raise ValueError(f"`mode` must be one of {', '.join(MODES)}, got {mode!r}.")
+    if not 0 < norm < np.inf:
+        raise ValueError(f"`norm` must be positive, got {norm}.")
     rng = _generator(seed, stream, index, 1 + MODES.index(mode))
     direction = rng.normal(size=len(getattr(program, FEATURES[mode])))
     return norm * direction / np.linalg.norm(direction)
 
 
 def perturbed(program: LinearProgram, mode: str, delta: Floats) -> LinearProgram:
-    """Return the program with `delta` added to the feature of `mode`."""
+    """Return the program with `delta` added to the feature of `mode`.
+
+    Raises:
+        ValueError: If the mode is unknown or `delta` has another shape than the feature.
+        DataError: If `delta` is not finite.
+    """
+    if mode not in FEATURES:
+        raise ValueError(f"`mode` must be one of {', '.join(MODES)}, got {mode!r}.")
     feature = FEATURES[mode]
+    if np.shape(delta) != np.shape(getattr(program, feature)):
+        raise ValueError(
+            f"`delta` of mode {mode!r} must have shape {np.shape(getattr(program, feature))}, got "
+            f"{np.shape(delta)}."
+        )
     return replace(program, **{feature: getattr(program, feature) + delta})
 
 

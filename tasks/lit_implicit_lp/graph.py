@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lit_implicit_lp.check import check_labelled
 from lit_implicit_lp.labels import LabelledPrograms, kind
 
 with warnings.catch_warnings():
@@ -58,9 +59,13 @@ class LPGraphs(Dataset[Any]):
     Args:
         programs: What the cache holds.
         dtype: Of all real features, labels and perturbations.
+
+    Raises:
+        DataError: If a program or its label makes no sense; with the program's index.
     """
 
     def __init__(self, programs: LabelledPrograms, dtype: torch.dtype) -> None:
+        check_labelled(programs)
         real = torch.empty(0, dtype=dtype).numpy().dtype
         arrays = dict(programs.arrays)
         for name in [name for name in arrays if name.startswith("target_")]:

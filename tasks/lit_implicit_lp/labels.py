@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,23 @@ _PROGRAM_FIELDS = {
     **dict.fromkeys(("b", "is_equality"), "constraints"),
     **dict.fromkeys(("rows", "columns", "coefficients"), "nonzeros"),
 }
+
+_DTYPES = {
+    **dict.fromkeys(("index", "rows", "columns", "status_counts"), np.int64),
+    **dict.fromkeys(("n_variables", "n_constraints", "n_nonzeros"), np.int64),
+    **dict.fromkeys(("is_equality", "degenerate"), np.bool_),
+}
+
+
+def fields(modes: Sequence[str]) -> dict[str, type[np.generic]]:
+    """Return the names of a chunk's arrays and their types: all that `label_chunk` returns."""
+    names = [*_PROGRAM_FIELDS, "index", "n_variables", "n_constraints", "n_nonzeros"]
+    names += ["objective", "degenerate", "target", "status_counts"]
+    types = {name: _DTYPES.get(name, np.float64) for name in names}
+    for mode in modes:
+        types |= {f"delta_{mode}": np.float64, f"target_{mode}": np.float64}
+        types[f"valid_{mode}"] = np.bool_
+    return types
 
 
 def kind(field: str) -> str:
@@ -60,6 +77,16 @@ class LabelSettings:
     modes: tuple[str, ...] = ()
     perturb_norm: float = 1e-4
 
+    def n_bytes(self, n: int) -> int:
+        """Return about how many bytes `n` labelled programs take."""
+        total = 0
+        for n_constraints, n_variables, n_nonzeros in self.sizes:
+            lengths = {"constraints": n_constraints, "variables": n_variables, "programs": 1,
+                       "nonzeros": n_nonzeros}  # fmt: skip
+            for name, dtype in fields(self.modes).items():
+                total += lengths[kind(name)] * np.dtype(dtype).itemsize
+        return n * total // len(self.sizes)
+
     def describe(self) -> dict[str, Any]:
         """Return all that the labels depend on, as plain values.
 
@@ -82,8 +109,15 @@ class LabelSettings:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def label_chunk(settings: LabelSettings, number: int) -> Arrays:
+def label_chunk(
+    settings: LabelSettings, number: int, check: Callable[[], None] = lambda: None
+) -> Arrays:
     """Draw and solve the candidates of chunk `number`; keep those that have a solution.
+
+    Args:
+        settings: What is labelled.
+        number: Number of the chunk.
+        check: Called before each candidate; what it raises breaks the work off.
 
     Returns:
         Flat arrays. Per program: `index`, `objective`, `degenerate` (more than one solution) and
@@ -96,6 +130,7 @@ def label_chunk(settings: LabelSettings, number: int) -> Arrays:
     counts = np.zeros(len(LPStatus), np.int64)
     records: list[dict[str, Any]] = []
     for index in range(number * CHUNK, (number + 1) * CHUNK):
+        check()
         program = draw_program(settings.seed, settings.stream, index, settings.sizes)
         answer = oracle.solve(program)
         counts[answer.status] += 1
@@ -120,13 +155,13 @@ def label_chunk(settings: LabelSettings, number: int) -> Arrays:
                 record[f"target_{mode}"] = moved.y if valid else answer.y
                 record[f"valid_{mode}"] = valid
             records.append(record)
-    empty = {name: np.zeros(0) for name in ("index", "n_variables", "degenerate")}
-    fields = {name: _join([r[name] for r in records]) for name in records[0]} if records else empty
-    return {**fields, "status_counts": counts}
-
-
-def _join(values: Sequence[Any]) -> NDArray[Any]:
-    return np.concatenate([np.atleast_1d(value) for value in values])
+    # An empty array of each type in front: a chunk without any program has the same form.
+    chunk = {
+        name: np.concatenate([np.zeros(0, dtype), *(np.atleast_1d(r[name]) for r in records)])
+        for name, dtype in fields(settings.modes).items()
+        if name != "status_counts"
+    }
+    return {**chunk, "status_counts": counts}
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +177,6 @@ class LabelledPrograms:
     @classmethod
     def join(cls, chunks: Sequence[Arrays]) -> "LabelledPrograms":
         """Put the programs of several chunks one after the other."""
-        chunks = [chunk for chunk in chunks if len(chunk["index"])]
         names = [name for name in chunks[0] if name != "status_counts"]
         return cls({name: np.concatenate([chunk[name] for chunk in chunks]) for name in names})
 

@@ -69,7 +69,7 @@ class LPOracle:
 
         A program with crossing bounds is infeasible. Cost: about 0.2 ms for 10 x 50.
         """
-        if np.any(program.lower > program.upper):
+        if program.crossed():
             return _no_answer(program, LPStatus.INFEASIBLE)
         row_lower = np.where(program.is_equality, program.b, -np.inf)
         return self._run(program, program.c, program.lower, program.upper, row_lower, program.b)
@@ -135,7 +135,9 @@ class LPOracle:
         matrix.format_ = highspy.MatrixFormat.kRowwise
         matrix.start_ = np.searchsorted(program.rows[order], np.arange(program.n_constraints + 1))
         matrix.index_, matrix.value_ = program.columns[order], program.coefficients[order]
-        solver.passModel(model)
+        if solver.passModel(model) == highspy.HighsStatus.kError:
+            # What it holds now is not this program.
+            return _no_answer(program, LPStatus.OTHER)
         solver.run()
         status = self._status(solver.getModelStatus())
         if status is not LPStatus.OPTIMAL:

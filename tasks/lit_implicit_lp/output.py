@@ -1,11 +1,13 @@
 """What a person gets to see of predicted solutions: a picture and two tables."""
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from lit_implicit.files import replace_whole
 from lit_implicit_lp.metrics import objective_value, violation
 
 if TYPE_CHECKING:
@@ -82,7 +84,9 @@ def write_predictions(
 
 
 def _write(path: Path, columns: dict[str, list[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    with replace_whole(path) as file:
+        file.write(text.getvalue().encode())

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lit_implicit.data import EpochDataLoader
@@ -50,7 +51,7 @@ class ScalarDataModule(LightningDataModule):
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
         super().__init__()
-        find_target(target, "ScalarDataModule.target")
+        find_target(target, "data.target")
         self.target: str = target
         self.n_points = {"train": n_train, "val": n_val, "test": n_test}
         self.points, self.closest, self.seed = points, closest, seed
@@ -63,7 +64,8 @@ class ScalarDataModule(LightningDataModule):
         """Make all splits, and refuse a model that cannot do what is asked with this target.
 
         Raises:
-            ConfigError: If the operator is made for another target, or `fit` has nothing to train.
+            ConfigError: If the operator is made for another target, `fit` has nothing to train, or
+                points come so close to a singular one that the precision cannot hold them.
         """
         if self.trainer is not None:
             self._check_model(self.trainer.lightning_module, stage)
@@ -71,10 +73,11 @@ class ScalarDataModule(LightningDataModule):
             x = draw_points(TARGETS[self.target], split, n, spread=self.points,
                             closest=self.closest, seed=self.seed)  # fmt: skip
             # F of the point as the model will see it, rounded as it is.
-            x = x.to(_DTYPES[self.dtype]).double()
-            batch = make_batch(x, self.target)
             dtype = _DTYPES[self.dtype]
+            x = x.to(dtype).double()
+            batch = make_batch(x, self.target)
             batch.x, batch.target = batch.x.to(dtype), batch.target.to(dtype)
+            self._check_points(split, x, batch.target)
             self._batches[split] = batch
 
     def batch(self, split: str) -> ScalarBatch:
@@ -125,6 +128,21 @@ class ScalarDataModule(LightningDataModule):
                 "`lit-implicit test` or `lit-implicit curve`, or train ScalarMLP."
             )
 
+    def _check_points(self, split: str, x: Tensor, values: Tensor) -> None:
+        """Refuse points that rounding put onto a singular point or out of the domain."""
+        target = TARGETS[self.target]
+        inside = torch.zeros_like(x, dtype=torch.bool)
+        for low, high in target.intervals:
+            inside |= (x >= low) & (x <= high)
+        wrong = ~(inside & (target.distance(x) > 0) & values.isfinite())
+        if wrong.any():
+            raise ConfigError(
+                f"`data.closest` {self.closest} is too small for `data.dtype` {self.dtype}: "
+                f"{int(wrong.sum())} of {len(x)} points ({split}) are rounded to where "
+                f"{target.formula} has no finite value, as {float(x[wrong][0])!r}. Give a greater "
+                "distance, or float64."
+            )
+
     def _check(self) -> None:
         least = {
             **{f"n_{split}": (self.n_points[split], 2) for split in SPLITS},
@@ -134,23 +152,19 @@ class ScalarDataModule(LightningDataModule):
         }
         for name, (value, minimum) in least.items():
             if value < minimum:
-                raise ValueError(
-                    f"`ScalarDataModule.{name}` must be at least {minimum}, got {value}."
-                )
+                raise ValueError(f"`data.{name}` must be at least {minimum}, got {value}.")
+        if self.seed >= 2**63:  # the generator of the order of training takes no more
+            raise ValueError(f"`data.seed` must be below 2**63, got {self.seed}.")
         choices: dict[str, tuple[str, tuple[str, ...]]] = {
             "points": (self.points, ("uniform", "grid")),
             "dtype": (self.dtype, tuple(_DTYPES)),
         }
         for name, (given, allowed) in choices.items():
             if given not in allowed:
-                raise ValueError(
-                    f"`ScalarDataModule.{name}` must be {' or '.join(allowed)}, got {given!r}."
-                )
+                raise ValueError(f"`data.{name}` must be {' or '.join(allowed)}, got {given!r}.")
         # 0.5 is half of the shortest interval between two singular points.
         if not 0 < self.closest < 0.5:
-            raise ValueError(
-                f"`ScalarDataModule.closest` must lie in (0, 0.5), got {self.closest}."
-            )
+            raise ValueError(f"`data.closest` must lie in (0, 0.5), got {self.closest}.")
 
 
 class _Points(Dataset[ScalarBatch]):

@@ -1,4 +1,4 @@
-"""Pictures of the first batch, where and when they are due."""
+"""Pictures of the first batch, where and when they are due, and of what names."""
 
 import pytest
 import torch
@@ -74,6 +74,40 @@ def test_task_without_figures_shows_none(tmp_path):
     module = ImplicitLightningModule(AffineOperator(), AffineObjective())
     trainer_in(tmp_path, max_epochs=1, callbacks=[Gallery(1)]).fit(module, AffineData())
     assert not list(tmp_path.rglob("*.png"))
+
+
+class NamedObjective(AffineObjective):
+    """Draws pictures of the names that it is given."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+
+    def figures(self, y, batch):
+        from matplotlib.figure import Figure
+
+        return {name: Figure(figsize=(1, 1)) for name in self.names}
+
+
+def test_name_of_a_picture_leads_nowhere(tmp_path):
+    objective = NamedObjective("../../x", "/abs", "error/hist")
+    module = ImplicitLightningModule(AffineOperator(), objective)
+    run = tmp_path / "runs" / "run"
+    trainer_in(run, callbacks=[Gallery()]).test(module, AffineData(), verbose=False)
+    pictures = {path.relative_to(run) for path in tmp_path.rglob("*.png")}
+    assert {str(path) for path in pictures} == {
+        "figures/test__.._x.png", "figures/test__abs.png", "figures/test_error_hist.png",
+    }  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_picture_that_cannot_be_written_costs_no_run(tmp_path):
+    (tmp_path / "figures").write_text("in the way")
+    module = ImplicitLightningModule(AffineOperator(), DrawnObjective())
+    trainer = trainer_in(tmp_path, max_epochs=1, callbacks=[Gallery(1)])
+    with pytest.warns(UserWarning, match=r"picture is left out.*File exists: '.*figures'"):
+        trainer.fit(module, AffineData())
+    assert trainer.state.finished
 
 
 class IteratedObjective(AffineObjective):

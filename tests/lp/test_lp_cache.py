@@ -1,10 +1,14 @@
 """A cache whose chunks are whole or absent, whatever happens, and are made once."""
 
+import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +17,15 @@ from lit_implicit.errors import DataError
 from lit_implicit_lp import cache as cache_module
 from lit_implicit_lp import labels as labels_module
 from lit_implicit_lp.cache import CacheWarning, LabelCache
-from lit_implicit_lp.labels import CHUNK, LabelSettings, kind, label_chunk
+from lit_implicit_lp.chunk_file import DamagedChunkError, read_chunk, write_chunk
+from lit_implicit_lp.labels import (
+    CHUNK,
+    LabelledPrograms,
+    LabelSettings,
+    fields,
+    kind,
+    label_chunk,
+)
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 
 SMALL = LabelSettings(seed=0, stream=0, sizes=((2, 6, 6), (3, 5, 8)), modes=("b", "l"))
@@ -29,19 +41,19 @@ def assert_equal(a, b):
 def undisturbed(tmp_path_factory):
     cache = LabelCache(tmp_path_factory.mktemp("undisturbed"), SMALL)
     assert cache.ensure(500) > 2
-    return cache.load(500)
+    return SimpleNamespace(folder=cache.folder, programs=cache.load(500))
 
 
 def test_programs_are_the_first_feasible_ones_with_their_labels(undisturbed):
     oracle = LPOracle()
-    arrays = undisturbed.arrays
-    assert len(undisturbed) == 500
+    arrays = undisturbed.programs.arrays
+    assert len(undisturbed.programs) == 500
     candidates = np.concatenate([label_chunk(SMALL, i)["index"] for i in range(3)])
     assert np.array_equal(arrays["index"][: len(candidates)], candidates[:500])
     assert set(arrays["n_variables"]) == {5, 6}
     ends = arrays["n_variables"].cumsum()
     for i in range(20):
-        answer = oracle.solve(undisturbed.program(i))
+        answer = oracle.solve(undisturbed.programs.program(i))
         assert answer.status is LPStatus.OPTIMAL
         assert np.array_equal(answer.y, arrays["target"][ends[i] - len(answer.y) : ends[i]])
         assert answer.objective == arrays["objective"][i]
@@ -72,27 +84,102 @@ cache.LabelCache(sys.argv[1], settings).ensure(500)
     assert len(list(cache.folder.glob("*.tmp"))) >= 1
     n_made = cache.ensure(500)
     assert n_made == len(list(cache.folder.glob("chunk_*.npz"))) - n_left
-    assert_equal(cache.load(500), undisturbed)
+    assert_equal(cache.load(500), undisturbed.programs)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign"])
+def archive(arrays, **changes):
+    """The bytes of an npz archive with some arrays exchanged; None leaves one out."""
+    file = io.BytesIO()
+    np.savez(file, **{k: v for k, v in {**arrays, **changes}.items() if v is not None})
+    return file.getvalue()
+
+
+class Bomb:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def with_member(content, name):
+    """An archive with one more member of this name."""
+    file = io.BytesIO(content)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(name, b"x")
+    return file.getvalue()
+
+
+DAMAGES = {
+    "cut": lambda c, a, _: c[: len(c) // 2],
+    "flipped": lambda c, a, _: c[: len(c) // 2] + bytes(64) + c[len(c) // 2 + 64 :],
+    "empty": lambda c, a, _: b"",
+    "foreign": lambda c, a, _: b"<html>not found</html>",
+    "an array alone": lambda c, a, _: c[c.index(b"\x93NUMPY") :][:1000],
+    "an archive of texts": lambda c, a, _: with_member(b"", "index.npy"),
+    "no archive of arrays": lambda c, a, _: with_member(c, "notes.txt"),
+    "a path": lambda c, a, _: with_member(c, "../../escaped.npy"),
+    "an absolute path": lambda c, a, _: with_member(c, "/abs.npy"),
+    "pickled": lambda c, a, path: archive(a, c=np.array([Bomb(path)], dtype=object)),
+    "single precision": lambda c, a, _: archive(a, target=a["target"].astype(np.float32)),
+    "shape": lambda c, a, _: archive(a, target=a["target"][None]),
+    "length": lambda c, a, _: archive(a, target=a["target"][:-1]),
+    "field left out": lambda c, a, _: archive(a, valid_b=None),
+    "counts": lambda c, a, _: archive(a, status_counts=a["status_counts"][:2]),
+    "negative sizes": lambda c, a, _: archive(a, n_variables=-a["n_variables"]),
+    "other programs": lambda c, a, _: archive(a, c=a["c"] + 1e-12),
+    "another chunk": lambda c, a, _: archive(label_chunk(SMALL, 2)),
+    "another seed": lambda c, a, _: archive(label_chunk(replace(SMALL, seed=1), 1)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_chunk_is_noticed_and_made_again(tmp_path, undisturbed, damage):
-    cache = LabelCache(tmp_path, SMALL)
-    cache.ensure(500)
+    cache = LabelCache(tmp_path / "root", SMALL)
+    shutil.copytree(undisturbed.folder, cache.folder)
     path = cache.folder / "chunk_00001.npz"
-    content = path.read_bytes()
-    middle = len(content) // 2
-    path.write_bytes(
-        {
-            "cut": content[:middle],
-            "flipped": content[:middle] + bytes(64) + content[middle + 64 :],
-            "empty": b"",
-            "foreign": b"<html>not found</html>",
-        }[damage]
-    )
-    with pytest.warns(CacheWarning, match="chunk_00001.npz' is damaged"):
+    arrays = label_chunk(SMALL, 1)
+    path.write_bytes(DAMAGES[damage](path.read_bytes(), arrays, tmp_path / "exploded"))
+    with pytest.raises(DataError, match=r"chunk_00001.npz': .*`prepare_data\(\)` makes it again"):
+        cache.load(500)
+    with pytest.warns(CacheWarning, match=r"chunk_00001.npz' is damaged \(.+\) and is made again"):
         assert cache.ensure(500) == 1
-    assert_equal(cache.load(500), undisturbed)
+    assert_equal(cache.load(500), undisturbed.programs)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["root"]  # nothing ran, nothing escaped
+
+
+def test_any_damage_gives_the_chunk_or_one_error(tmp_path):
+    settings, random = replace(SMALL, modes=()), np.random.default_rng(0)
+    path, chunk = tmp_path / "chunk.npz", label_chunk(settings, 0)
+    write_chunk(path, chunk)
+    content = path.read_bytes()
+    n_refused = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        for _ in range(random.integers(1, 4)):  # bytes in headers, numbers and the directory
+            first = random.choice([0, len(content) - 1500])
+            damaged[first + random.integers(1500)] = random.integers(256)
+        path.write_bytes(damaged[: random.choice([len(content), random.integers(len(content))])])
+        try:
+            read = read_chunk(path, settings, 0)
+        except DamagedChunkError:
+            n_refused += 1
+        else:
+            assert all(np.array_equal(read[name], chunk[name]) for name in chunk)
+    assert n_refused > 100
+
+
+def test_chunk_without_any_solution_is_kept_too(tmp_path, monkeypatch):
+    settings = LabelSettings(0, 0, sizes=((40, 20, 200),), modes=("A",))
+    write_chunk(tmp_path / "chunk.npz", label_chunk(settings, 0))
+    read = read_chunk(tmp_path / "chunk.npz", settings, 0)
+    assert len(read["index"]) == 0
+    assert read["status_counts"][LPStatus.INFEASIBLE] == CHUNK
+    assert {name: array.dtype for name, array in read.items()} == fields(("A",))
+    both = LabelledPrograms.join([read, label_chunk(replace(settings, sizes=((2, 4, 5),)), 0)])
+    assert both.arrays["index"].dtype == np.int64
 
 
 def test_asking_for_more_keeps_what_is_there(tmp_path, undisturbed):
@@ -104,9 +191,9 @@ def test_asking_for_more_keeps_what_is_there(tmp_path, undisturbed):
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert cache.ensure(500) == 0
     assert cache.ensure(3) == 0
-    assert_equal(cache.load(500), undisturbed)
+    assert_equal(cache.load(500), undisturbed.programs)
     first = np.arange(500) < 100
-    assert_equal(cache.load(100), undisturbed.keep(first))
+    assert_equal(cache.load(100), undisturbed.programs.keep(first))
 
 
 def test_other_settings_have_another_folder():

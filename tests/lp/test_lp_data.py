@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lit_implicit.cli import main
 from lit_implicit_lp.data import LPDataModule
 
 
@@ -95,18 +96,57 @@ def test_workers_make_the_same_batches(lp_root):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_train": 0}, r"`LPDataModule.n_train` must be at least 1, got 0"),
-        ({"seed": -1}, r"`LPDataModule.seed` must be at least 0, got -1"),
-        ({"num_workers": -1}, r"`LPDataModule.num_workers` must be at least 0"),
-        ({"sizes": []}, r"`LPDataModule.sizes` is empty; the paper's is"),
+        ({"n_train": 0}, r"`data.n_train` must be at least 1, got 0"),
+        ({"n_val": -3}, r"`data.n_val` must be at least 1, got -3"),
+        ({"n_test": 0}, r"`data.n_test` must be at least 1, got 0"),
+        ({"batch_size": 0}, r"`data.batch_size` must be at least 1, got 0"),
+        ({"eval_batch_size": 0}, r"`data.eval_batch_size` must be at least 1, got 0"),
+        ({"root": ""}, r"`data.root` is empty"),
+        ({"seed": -1}, r"`data.seed` must be at least 0, got -1"),
+        ({"seed": 2**63}, r"`data.seed` must be below 2\*\*63, got 9223372036854775808"),
+        ({"perturb_norm": -1e-4}, r"`data.perturb_norm` must be positive, got -0.0001"),
+        ({"perturb_norm": float("nan")}, r"`data.perturb_norm` must be positive, got nan"),
+        ({"sizes": [(0, 3, 0)]}, r"`data.sizes` must hold .* got \(0, 3, 0\)"),
+        ({"num_workers": -1}, r"`data.num_workers` must be at least 0"),
+        ({"sizes": []}, r"`data.sizes` is empty; the paper's is"),
         ({"sizes": [(2, 3, 7)]}, r"at most constraints \* variables nonzeros, got \(2, 3, 7\)"),
-        ({"sizes": [(2, 3)]}, r"`LPDataModule.sizes` must hold .* got \(2, 3\)"),
-        ({"perturb_norm": 0.0}, r"`LPDataModule.perturb_norm` must be positive, got 0.0"),
-        ({"perturb_modes": ["x"]}, r"`LPDataModule.perturb_modes` may hold A, b, c, l, u, got"),
-        ({"perturb_splits": ["train"]}, r"`LPDataModule.perturb_splits` may hold val, test"),
-        ({"dtype": "float16"}, r"`LPDataModule.dtype` must be 'float32' or 'float64'"),
+        ({"sizes": [(2, 3)]}, r"`data.sizes` must hold .* got \(2, 3\)"),
+        ({"perturb_norm": 0.0}, r"`data.perturb_norm` must be positive, got 0.0"),
+        ({"perturb_modes": ["x"]}, r"`data.perturb_modes` may hold A, b, c, l, u, got"),
+        ({"perturb_splits": ["train"]}, r"`data.perturb_splits` may hold val, test"),
+        ({"dtype": "float16"}, r"`data.dtype` must be 'float32' or 'float64'"),
     ],
 )
 def test_bad_argument_is_named(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        data_module(tmp_path, **changes)
+        data_module(**({"root": tmp_path} | changes))
+
+
+@pytest.mark.parametrize(
+    ("option", "parts"),
+    [
+        ("n_train=0", ["`data.n_train` must be at least 1, got 0"]),
+        ("n_test=-1", ["`data.n_test` must be at least 1, got -1"]),
+        ("n_val=x", ["`data.n_val` must be int, got x"]),
+        ("batch_size=0", ["`data.batch_size` must be at least 1, got 0"]),
+        ("perturb_norm=-1", ["`data.perturb_norm` must be positive, got -1.0"]),
+        ("perturb_norm=.nan", ["`data.perturb_norm` must be positive, got nan"]),
+        ("perturb_modes=[A,x]", ["`data.perturb_modes`", "x"]),
+        ("perturb_splits=[train]", ["`data.perturb_splits`", "train"]),
+        ("sizes=[]", ["`data.sizes` is empty; the paper's is [[10, 50, 100]]"]),
+        ("sizes=[[2,3]]", ["`data.sizes`", "[2, 3]"]),
+        ("sizes=[[2,3,7]]", ["`data.sizes`", "at most constraints * variables", "(2, 3, 7)"]),
+        ("sizes=[[-2,3,1]]", ["`data.sizes`", "(-2, 3, 1)"]),
+        ("seed=-1", ["`data.seed` must be at least 0, got -1"]),
+        ("dtype=float16", ["`data.dtype` must be 'float32' or 'float64', got float16"]),
+    ],
+)
+def test_setting_that_makes_no_sense_is_one_line(tmp_path, monkeypatch, capsys, option, parts):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--task=lp", "--trainer.accelerator=cpu", f"--data.{option}"]) == 2
+    err = capsys.readouterr().err
+    (line,) = [line for line in err.splitlines() if not line.startswith("Seed set")]
+    assert line.startswith("error: ")
+    assert all(part in line for part in parts), line
+    assert not any(tmp_path.glob("runs/*/*"))
+    assert not (tmp_path / "data").exists()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lit_implicit.errors import DataError
 from lit_implicit_lp.generator import MODES, draw_perturbation, draw_program, perturbed
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 
@@ -87,3 +88,18 @@ def test_perturbation_has_its_norm_and_changes_one_feature(mode):
     expected = {"A": "coefficients", "b": "b", "c": "c", "l": "lower", "u": "upper"}
     assert changed == [expected[mode]]
     assert np.array_equal(program.rows, moved.rows)
+
+
+def test_perturbation_that_is_none_is_refused():
+    program = draw_program(0, 0, 0, PAPER)
+    for norm in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="`norm` must be positive, got"):
+            draw_perturbation(program, "b", norm, 0, 0, 0)
+    with pytest.raises(ValueError, match="`mode` must be one of A, b, c, l, u, got 'x'"):
+        draw_perturbation(program, "x", 1.0, 0, 0, 0)
+    with pytest.raises(ValueError, match="`mode` must be one of A, b, c, l, u, got 'x'"):
+        perturbed(program, "x", np.zeros(50))
+    with pytest.raises(ValueError, match=r"'c' must have shape \(50,\), got \(10,\)"):
+        perturbed(program, "c", np.zeros(10))
+    with pytest.raises(DataError, match=r"`LinearProgram.b` must be finite, got nan at 0 of 10"):
+        perturbed(program, "b", np.full(10, np.nan))

@@ -1,9 +1,13 @@
 """Answers to programs made by hand, and optimality conditions on random ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lit_implicit.errors import DataError
 from lit_implicit_lp.generator import draw_program
+from lit_implicit_lp.labels import CHUNK, LabelSettings, label_chunk
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 from lit_implicit_lp.problem import LinearProgram
 
@@ -132,6 +136,78 @@ def test_answer_does_not_depend_on_what_was_solved_before():
         n_checked += answer.status is LPStatus.OPTIMAL
         assert np.array_equal(answer.y, alone.y, equal_nan=True)
     assert n_checked > 2
+
+
+def exchanged(array, i, value):
+    array = array.copy()
+    array[i] = value
+    return array
+
+
+WRONG = {
+    # Without the check HiGHS never ends on the first, calls others optimal, and crashes on columns
+    # that A does not have.
+    "cost": (lambda p: {"c": exchanged(p.c, 2, np.nan)}, r"`LinearProgram.c` .*got nan at 2 of 8"),
+    "infinite cost": (lambda p: {"c": exchanged(p.c, 0, np.inf)}, r"must be finite, got inf at 0"),
+    "side": (lambda p: {"b": exchanged(p.b, 1, np.nan)}, r"`LinearProgram.b` must be finite"),
+    "nonzero": (lambda p: {"coefficients": exchanged(p.coefficients, 1, -np.inf)},
+                r"`LinearProgram.coefficients` must be finite, got -inf at 1 of 12"),
+    "bound": (lambda p: {"lower": exchanged(p.lower, 3, np.nan)},
+              r"`LinearProgram.lower` must be a number, or -inf .*, got nan at 3 of 8"),
+    "lower bound": (lambda p: {"lower": exchanged(p.lower, 3, np.inf)}, r"got inf at 3 of 8"),
+    "upper bound": (lambda p: {"upper": exchanged(p.upper, 3, -np.inf)}, r"`LinearProgram.upper`"),
+    "length": (lambda p: {"upper": p.upper[1:]}, r"`c` \(8,\), `lower` \(8,\), `upper` \(7,\)"),
+    "shape": (lambda p: {"b": p.b[None]}, r"per constraint, got `b` \(1, 3\)"),
+    "row": (lambda p: {"rows": exchanged(p.rows, 0, 3)}, r"rows` must lie in 0 to 2, got 3 at 0"),
+    "column": (lambda p: {"columns": exchanged(p.columns, 0, -1)}, r"0 to 7, got -1 at 0 of 12"),
+    "place": (lambda p: {"rows": exchanged(p.rows, 0, p.rows[5]),
+                         "columns": exchanged(p.columns, 0, p.columns[5])}, r"a place of A twice"),
+    "real rows": (lambda p: {"rows": p.rows + 0.5}, r"must hold integers, got float64"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_program_that_is_none_is_refused(name):
+    change, message = WRONG[name]
+    lp = draw_program(0, 0, 0, [(3, 8, 12)])
+    with pytest.raises(DataError, match=message):
+        replace(lp, **change(lp))
+
+
+def test_program_without_variables_is_refused():
+    nothing, places = np.zeros(0), np.zeros(0, int)
+    with pytest.raises(DataError, match="at least one variable"):
+        LinearProgram(
+            nothing, places, places, nothing, nothing, nothing.astype(bool), nothing, nothing
+        )
+
+
+def test_bounds_that_cross_are_named():
+    lp = program([1, 1, 1], [[1, 1, 1]], [9], [False], [0, 2, 3], [1, 1.5, 0])
+    assert lp.crossed() == "the bounds of variable 1 cross: lower 2, upper 1.5"
+    assert program([1], [[1]], [9], [False], [2], [2]).crossed() is None
+
+
+def test_number_too_large_for_the_solver_is_no_answer():
+    oracle = LPOracle()
+    lp = UNIQUE["vertex"][0]
+    assert oracle.solve(lp).status is LPStatus.OPTIMAL
+    # HiGHS refuses nonzeros from 1e15 on.
+    answer = oracle.solve(replace(lp, coefficients=np.array([1.0, 1e16])))
+    assert answer.status is LPStatus.OTHER
+    assert np.isnan(answer.y).all()
+
+
+def test_program_without_a_solution_is_never_labelled():
+    settings = LabelSettings(0, 0, ((6, 8, 30),))
+    chunk, oracle = label_chunk(settings, 0), LPOracle()
+    labelled = set(chunk["index"].tolist())
+    n_without = 0
+    for i in range(CHUNK):
+        without = oracle.solve(draw_program(0, 0, i, settings.sizes)).status is not LPStatus.OPTIMAL
+        assert without == (i not in labelled)
+        n_without += without
+    assert n_without > 20
 
 
 def test_violation_by_hand():

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from lit_implicit.cli import main
+from lit_implicit.errors import ConfigError
 from lit_implicit_scalar.data import ScalarDataModule
 from lit_implicit_scalar.points import draw_points
 from lit_implicit_scalar.targets import TARGETS
@@ -88,14 +90,55 @@ def test_loaders_give_each_point_once():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target": "exp"}, r"`ScalarDataModule.target` must be one of reciprocal, .* got 'exp'"),
-        ({"n_val": 1}, "`ScalarDataModule.n_val` must be at least 2, got 1"),
-        ({"seed": -1}, "`ScalarDataModule.seed` must be at least 0, got -1"),
-        ({"points": "all"}, "`ScalarDataModule.points` must be uniform or grid, got 'all'"),
-        ({"closest": 0.0}, r"`ScalarDataModule.closest` must lie in \(0, 0.5\), got 0.0"),
-        ({"dtype": "float16"}, "`ScalarDataModule.dtype` must be float32 or float64"),
+        ({"target": "exp"}, r"`data.target` must be one of reciprocal, .* got 'exp'"),
+        ({"n_val": 1}, "`data.n_val` must be at least 2, got 1"),
+        ({"n_train": 0}, "`data.n_train` must be at least 2, got 0"),
+        ({"n_test": -5}, "`data.n_test` must be at least 2, got -5"),
+        ({"batch_size": 0}, "`data.batch_size` must be at least 1, got 0"),
+        ({"eval_batch_size": -1}, "`data.eval_batch_size` must be at least 1, got -1"),
+        ({"seed": 2**63}, r"`data.seed` must be below 2\*\*63, got 9223372036854775808"),
+        ({"closest": -1.0}, r"`data.closest` must lie in \(0, 0.5\), got -1.0"),
+        ({"closest": 0.5}, r"`data.closest` must lie in \(0, 0.5\), got 0.5"),
+        ({"closest": float("nan")}, r"`data.closest` must lie in \(0, 0.5\), got nan"),
+        ({"seed": -1}, "`data.seed` must be at least 0, got -1"),
+        ({"points": "all"}, "`data.points` must be uniform or grid, got 'all'"),
+        ({"closest": 0.0}, r"`data.closest` must lie in \(0, 0.5\), got 0.0"),
+        ({"dtype": "float16"}, "`data.dtype` must be float32 or float64"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         data(**settings)
+
+
+@pytest.mark.parametrize("name", ["tan", "figure_one", "reciprocal"])
+def test_points_that_rounding_puts_onto_a_pole_are_refused(name):
+    closest = 1e-40 if name == "reciprocal" else 1e-9  # 1/x overflows; the others' ends are rounded
+    settings = {"target": name, "points": "grid", "closest": closest}
+    message = f"`data.closest` {closest} is too small for `data.dtype` float32: .* or float64"
+    with pytest.raises(ConfigError, match=message):
+        data(**settings)
+    batch = data(**settings, dtype="float64").batch("test")
+    assert batch.target.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("option", "part"),
+    [
+        ("n_train=0", "`data.n_train` must be at least 2, got 0"),
+        ("batch_size=0", "`data.batch_size` must be at least 1, got 0"),
+        ("closest=-1", "`data.closest` must lie in (0, 0.5), got -1.0"),
+        ("target=exp", "`data.target` must be"),
+        ("points=all", "`data.points` must be"),
+        ("dtype=float16", "`data.dtype` must be"),
+        ("seed=-1", "`data.seed` must be at least 0, got -1"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_one_line(tmp_path, monkeypatch, capsys, option, part):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--task=scalar", "--trainer.accelerator=cpu", f"--data.{option}"]) == 2
+    err = capsys.readouterr().err
+    (line,) = [line for line in err.splitlines() if not line.startswith("Seed set")]
+    assert line.startswith("error: ")
+    assert part in line
+    assert not any(tmp_path.glob("runs/*/*"))
