@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from lit_implicit.files import replace_whole
 from lit_implicit.layout import AbstractLayout, Dense, select_samples
 
 if TYPE_CHECKING:
@@ -197,4 +198,5 @@ class AbstractObjective(nn.Module, ABC):
         Successive batches must not overwrite each other.
         """
         number = len(list(folder.glob("predictions_*.pt")))
-        torch.save(y, folder / f"predictions_{number:05d}.pt")
+        with replace_whole(folder / f"predictions_{number:05d}.pt") as file:
+            torch.save(y, file)

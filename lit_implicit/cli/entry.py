@@ -16,7 +16,7 @@ Train, measure and explain implicit models: networks whose output is a fixed poi
 
 commands:
 {commands}
-  tasks      List the installed tasks; `--check` also imports all that they name.
+  tasks      List the installed tasks; `--check [NAME...]` also imports all that they name.
   report     Compare runs: `lit-implicit report RUN_DIR... [--output FOLDER]`.
 
 options of all commands but `tasks` and `report`:

@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from lit_implicit.errors import CheckpointError
+from lit_implicit.files import replace_whole
 from lit_implicit.loading import CONFIG_KEY
 
 
@@ -35,7 +36,8 @@ class SavedConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the file; called on rank zero, once."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / self.config_filename).write_text(self.text, encoding="utf-8")
+        with replace_whole(self._folder / self.config_filename) as file:
+            file.write(self.text.encode())
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lit_implicit.errors import DataError
+from lit_implicit.errors import DataError, LitImplicitWarning
 from lit_implicit.files import remove_leftovers, replace_whole
 from lit_implicit_lp.chunk_file import DamagedChunkError, read_chunk, write_chunk
 from lit_implicit_lp.labels import CHUNK, Arrays, LabelledPrograms, LabelSettings, label_chunk
@@ -23,7 +23,7 @@ _SURE_AFTER = 4
 """Chunks after which the share found is believed."""
 
 
-class CacheWarning(UserWarning):
+class CacheWarning(LitImplicitWarning):
     """A file of the cache was damaged and is made again."""
 
 

@@ -83,7 +83,7 @@ def test_operator_is_as_simple_as_it_says(kepler):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--data.e_max=1"], "`KeplerData.e_max` must be at least 0 and below 1, got 1.0"),
+        (["--data.e_max=1"], "`data.e_max` must be at least 0 and below 1, got 1.0"),
         (["--model.operator.contraction_factor=1.5"], "above 0 and below 1, got 1.5"),
         (["--model.operator.widht=3"], "Did you mean 'width'?"),
     ],
