@@ -74,6 +74,7 @@ FLAGS = [
     ),
     (["fit", "--config=missing.yaml"], ["'missing.yaml' does not exist"]),
     (["test", "--ckpt_path=missing.ckpt"], ["Checkpoint 'missing.ckpt' does not exist"]),
+    (["fit", "--seed_everything=-3"], ["`seed_everything` must be from 0 to 4294967295, got -3"]),
     (["fit", "--task"], ["--task"]),
 ]
 
