@@ -51,3 +51,7 @@ class ObjectiveError(LitImplicitError, ValueError):
 
 class NoSamplesError(LitImplicitError, ValueError):
     """A probe was asked for its result before it had measured any sample."""
+
+
+class ResourceError(LitImplicitError):
+    """The machine lacks what a run needs: room on the disk, memory, or the right to write."""

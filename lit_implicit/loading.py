@@ -1,13 +1,12 @@
 """From a checkpoint back to a model: `load`."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
+from lit_implicit.checkpoint_io import read_checkpoint
 from lit_implicit.errors import CheckpointError
 from lit_implicit.module import AbstractLightningModule
 
@@ -32,7 +31,7 @@ def load(path: str | Path) -> AbstractLightningModule:
         CheckpointError: If the file does not exist, is no checkpoint of `lit-implicit`, names
             classes that cannot be made, or holds weights that do not fit them.
     """
-    checkpoint = _read(Path(path))
+    checkpoint = read_checkpoint(path)
     if CONFIG_KEY not in checkpoint:
         raise CheckpointError(
             f"Checkpoint {str(path)!r} carries no settings (key {CONFIG_KEY!r}), so its model is "
@@ -48,26 +47,6 @@ def load(path: str | Path) -> AbstractLightningModule:
             "The code of the model has probably changed since."
         ) from err
     return module.eval()
-
-
-def no_checkpoint(path: Path) -> str:
-    """Return the message about a checkpoint that does not exist."""
-    there = ", ".join(sorted(p.name for p in path.parent.glob("*.ckpt")))
-    return f"Checkpoint {str(path)!r} does not exist. In its folder: {there or 'no checkpoint'}."
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(no_checkpoint(path))
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as err:
-        raise CheckpointError(f"{str(path)!r} cannot be read as a checkpoint: {err}") from err
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise CheckpointError(
-            f"{str(path)!r} is no checkpoint of Lightning: it has no 'state_dict'."
-        )
-    return checkpoint
 
 
 def _build(config: dict[str, Any], path: str | Path) -> AbstractLightningModule:

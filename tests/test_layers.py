@@ -9,12 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"errors", "task", "registry"},
+    {"errors", "files", "task", "registry"},
     {"layout", "tree"},
     {"operator", "solvers"},
     {"adjoints"},
     {"equilibrium", "objective", "regularizers", "probes"},
-    {"module", "data", "callbacks", "reporting", "loading"},
+    {"module", "data", "callbacks", "reporting", "loading", "checkpoint_io"},
     {"cli", "testing"},
 ]
 LIBRARIES = [

@@ -55,7 +55,7 @@ def test_checkpoint_without_settings(save):
 def test_file_of_another_kind(tmp_path):
     path = tmp_path / "best.ckpt"
     path.write_text("no checkpoint")
-    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match="is no checkpoint, or cut off"):
         load(path)
     torch.save({"a": 1}, path)
     with pytest.raises(CheckpointError, match="no 'state_dict'"):
@@ -67,7 +67,7 @@ def test_objects_are_not_unpickled(save, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "written"), "w"))
 
-    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match="holds pickled objects"):
         load(save(extra=Code()))
     assert not (tmp_path / "written").exists()
 

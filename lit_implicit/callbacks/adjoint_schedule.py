@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from lit_implicit.adjoints import AbstractAdjoint
-from lit_implicit.callbacks.implicit_only import implicit_only
+from lit_implicit.callbacks.training_solve import AbstractTrainingSolve
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import ImplicitLightningModule
 from lit_implicit.solvers import AbstractSolver
 
 
-class AdjointSchedule(Callback):
+class AdjointSchedule(AbstractTrainingSolve):
     """Train with the adjoint `warmup` first, and with the module's own from a step or epoch on.
 
     An operator at its random start may have no fixed point to differentiate; a few iterations
@@ -59,10 +59,6 @@ class AdjointSchedule(Callback):
         assert self.until_epoch is not None
         return epoch < self.until_epoch
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse models that do not iterate."""
-        implicit_only(self, pl_module)
-
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -71,24 +67,13 @@ class AdjointSchedule(Callback):
         if self.is_warmup(trainer.global_step, trainer.current_epoch):
             pl_module.train_adjoint, pl_module.train_solver = self.warmup, self.warmup_solver
         elif pl_module.train_adjoint is not None:
-            _reset(pl_module)
+            self.reset(pl_module)
             layer = pl_module.train_equilibrium
             rank_zero_info(
                 f"AdjointSchedule: from step {trainer.global_step}, epoch {trainer.current_epoch}, "
                 f"on, training takes {layer.adjoint} and {layer.solver}."
             )
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the module as it was: a later `fit` may have no warm-up."""
-        _reset(pl_module)
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Do the same where training was cut short."""
-        _reset(pl_module)
-
-
-def _reset(module: LightningModule) -> None:
-    if isinstance(module, ImplicitLightningModule):
+    def reset(self, module: ImplicitLightningModule) -> None:
+        """Train with the module's own adjoint and solver again."""
         module.train_adjoint = module.train_solver = None

@@ -4,14 +4,14 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
-from lit_implicit.callbacks.implicit_only import implicit_only
+from lit_implicit.callbacks.training_solve import AbstractTrainingSolve
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import ImplicitLightningModule
 
 
-class IterationBudget(Callback):
+class IterationBudget(AbstractTrainingSolve):
     """Set the solver's budget at each training step.
 
     Models trained at one depth are often good at that depth only; a budget that varies asks for an
@@ -73,9 +73,10 @@ class IterationBudget(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the solver's budget where none was given; refuse models that have none."""
-        solver = implicit_only(self, pl_module).solver
+        super().on_train_start(trainer, pl_module)
+        assert isinstance(pl_module, ImplicitLightningModule)
         if self.max_iter is None:
-            self.max_iter = solver.max_iter
+            self.max_iter = pl_module.solver.max_iter
             _check_bounds(self.min_iter, self.max_iter)
 
     def on_train_batch_start(
@@ -85,19 +86,8 @@ class IterationBudget(Callback):
         assert isinstance(pl_module, ImplicitLightningModule)
         pl_module.train_max_iter = self.draw(trainer.global_step)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the solver its own budget back: a later `fit` may draw none."""
-        _reset(pl_module)
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Do the same where training was cut short."""
-        _reset(pl_module)
-
-
-def _reset(module: LightningModule) -> None:
-    if isinstance(module, ImplicitLightningModule):
+    def reset(self, module: ImplicitLightningModule) -> None:
+        """Give the solver its own budget back."""
         module.train_max_iter = None
 
 

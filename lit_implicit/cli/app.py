@@ -1,11 +1,11 @@
 """The LightningCLI behind the commands: defaults, run directory, loggers, callbacks."""
 
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lit_implicit import registry
 from lit_implicit.callbacks.prediction_writer import PredictionWriter
 from lit_implicit.callbacks.run_report import RunReport
+from lit_implicit.checkpoint_io import WholeCheckpointIO, check_is_archive
 from lit_implicit.cli.defaults import add_callbacks, add_options, defaults_of
 from lit_implicit.cli.first_pass import COMMANDS, Request
 from lit_implicit.cli.parser import OneLineParser
@@ -23,8 +24,7 @@ from lit_implicit.cli.run_directory import make_run_directory
 from lit_implicit.cli.saved_config import SavedConfig
 from lit_implicit.cli.summary import RunSummary
 from lit_implicit.cli.trainer import CurveTrainer
-from lit_implicit.errors import CheckpointError, ConfigError
-from lit_implicit.loading import no_checkpoint
+from lit_implicit.errors import ConfigError
 from lit_implicit.module import AbstractLightningModule
 from lit_implicit.reporting.loggers import run_loggers
 
@@ -95,7 +95,8 @@ class ImplicitCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Make the run directory, if anything is going to be written."""
-        _check_exists(self._get(self.config, "ckpt_path"))
+        self.run.ckpt_path = self._get(self.config, "ckpt_path")
+        _check_exists(self.run.ckpt_path)
         n_threads = self._get(self.config, "n_threads")
         if n_threads is not None:
             torch.set_num_threads(n_threads)
@@ -126,7 +127,7 @@ class ImplicitCLI(LightningCLI):
         self.run.report = RunReport(
             folder, self.run.line, self.request.task, self._get(self.config, "seed_everything")
         )
-        self.trainer_defaults["callbacks"] = [self.run.report]
+        self.trainer_defaults["callbacks"] = [self.run.report, self.run.on_signal]
         if config.enable_model_summary is not False:
             self.trainer_defaults["callbacks"].append(RunSummary())
             kwargs["enable_model_summary"] = False  # no second one
@@ -139,8 +140,11 @@ class ImplicitCLI(LightningCLI):
             checkpoint = self._get(self.config_init, "checkpoint")
             if isinstance(checkpoint, ModelCheckpoint) and checkpoint.dirpath is None:
                 checkpoint.dirpath = str(folder / "checkpoints")
-        self.run.trainer = super().instantiate_trainer(**kwargs)
-        return self.run.trainer
+        trainer = super().instantiate_trainer(**kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # none was asked for
+            trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        self.run.trainer = trainer
+        return trainer
 
     def _wants(self, key: str) -> bool:
         if self._get(self.config_init, key) is None:
@@ -206,14 +210,9 @@ def _check_exists(ckpt_path: str | None) -> None:
     if ckpt_path is None or "://" in ckpt_path:
         return
     path = Path(ckpt_path)
-    if not path.exists():
-        if ckpt_path not in ("best", "last", "hpc", "registry"):
-            raise CheckpointError(no_checkpoint(path))
-    elif path.is_file() and not zipfile.is_zipfile(path):
-        raise CheckpointError(
-            f"`ckpt_path` {ckpt_path!r} is no checkpoint: torch's are zip archives. Name a file "
-            "from the `checkpoints` folder of a run directory."
-        )
+    by_name = not path.exists() and ckpt_path in ("best", "last", "hpc", "registry")
+    if not by_name and not path.is_dir():  # sharded checkpoints are folders
+        check_is_archive(path)
 
 
 def _model_name(model: Any) -> str:

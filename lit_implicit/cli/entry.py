@@ -40,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The arguments without the program's name; None means those of the process.
 
     Returns:
-        The exit code: 0 if all went well, 2 for an error that its user can repair, 1 or 130 after
+        The exit code: 0 if all went well, 2 for an error that its user can repair, 130 after
         Ctrl-C, 143 after SIGTERM. Any other error is raised.
     """
     argv = list(sys.argv[1:] if args is None else args)

@@ -1,20 +1,21 @@
 """One run from beginning to end: the command, its table, and how to resume it if it broke off."""
 
-import logging
 import shlex
 import sys
-import warnings
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_implicit.callbacks.save_on_signal import SaveOnSignal
 from lit_implicit.cli.first_pass import Request
+from lit_implicit.cli.mistakes import as_mistake
+from lit_implicit.cli.process import changed_process
 from lit_implicit.cli.run_directory import forget_run_directory
-from lit_implicit.errors import CheckpointError, ConfigError, LitImplicitError
+from lit_implicit.errors import LitImplicitError, ResourceError
 from lit_implicit.reporting.table import print_report
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ class Run:
         folder: The run directory; None where nothing is written.
         report: The callback that collects the results.
         trainer: The trainer.
+        ckpt_path: The checkpoint that it began with, if any.
         curves: What the command `curve` measured.
+        on_signal: What happens on SIGTERM and Ctrl-C.
+        lost: Why a thread, such as TensorBoard's, could not write all of its own.
     """
 
     command: str
@@ -39,7 +43,14 @@ class Run:
     folder: Path | None = None
     report: "RunReport | None" = None
     trainer: Trainer | None = None
+    ckpt_path: str | None = None
     curves: dict[str, list[float]] | None = None
+    on_signal: SaveOnSignal = field(default_factory=SaveOnSignal)
+    lost: LitImplicitError | None = None
+
+    def lose(self, err: BaseException) -> None:
+        """Note that a thread could not write."""
+        self.lost = as_mistake(err, self.folder)
 
 
 def execute(request: Request) -> int:
@@ -53,44 +64,28 @@ def execute(request: Request) -> int:
 
     run = Run(request.command, shlex.join(["lit-implicit", *request.argv]))
     try:
-        with warnings.catch_warnings():
-            _silence()
+        with changed_process(run.lose):
             ImplicitCLI(request, run)
+            if run.report is not None:
+                run.report.write("completed")
     except (KeyboardInterrupt, SystemExit) as err:  # Lightning exits after Ctrl-C
         _broke_off(run, "interrupted", err)
+        if run.on_signal.interrupted or isinstance(err.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
         raise
     except BaseException as err:
-        _broke_off(run, "failed", err)
-        if isinstance(err, MisconfigurationException):  # Lightning's word for a user's mistake
-            raise ConfigError(str(err)) from err
-        if isinstance(err, RuntimeError) and "loading state_dict" in str(err):
-            raise CheckpointError(
-                f"The checkpoint does not fit the model that the settings describe: {err}. The "
-                "settings it was trained with stand in config.yaml of its run."
-            ) from err
+        mistake = as_mistake(err, run.folder)
+        _broke_off(run, "failed", mistake or err)
+        if mistake is not None:
+            raise mistake from err
         raise
     finally:
         forget_run_directory()
     if run.report is not None:
-        run.report.write("completed")
         print_report(run.report.content, run.folder, run.curves)
+    if run.lost is not None:
+        raise ResourceError(f"The run is complete, but not all was written. {run.lost}")
     return 0
-
-
-def _silence() -> None:
-    """Keep out what says nothing about the run: advertisements, and warnings about libraries."""
-    warnings.filterwarnings("ignore", "Experiment logs directory .* exists and is not empty")
-    # The weights of one run, used in another: this is how a run directory is meant.
-    warnings.filterwarnings("ignore", "The dirpath has changed from")
-    warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`, callbacks used")
-    # An optimizer on the command line takes the place of the module's: this is what it is for.
-    warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden by")
-    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
-
-
-def _no_tips(record: logging.LogRecord) -> bool:
-    return "Tip: " not in record.getMessage()
 
 
 @rank_zero_only
@@ -100,17 +95,23 @@ def _broke_off(run: Run, status: str, err: BaseException) -> None:
         if folder is not None and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()  # nothing began: leave nothing behind
         return
-    run.report.write(status)
-    if run.command != "fit":
-        return
-    last = folder / "checkpoints" / "last.ckpt"
-    if not last.is_file():
-        advice = f"No checkpoint was written yet. Run directory: {folder}"
-    else:
-        config = shlex.quote(str(folder / "config.yaml"))
-        resume = f"lit-implicit fit --config {config} --ckpt_path {shlex.quote(str(last))}"
-        advice = f"To resume: {resume}"
+    with suppress(OSError):  # the disk may be full, and that is what is being told
+        run.report.write(status)
+    advice = _how_to_resume(run, folder)
     if isinstance(err, (KeyboardInterrupt, SystemExit, LitImplicitError)):
         print(advice, file=sys.stderr)  # noqa: T201
     else:
         err.add_note(advice)  # stands below the traceback
+
+
+def _how_to_resume(run: Run, folder: Path) -> str:
+    if run.command != "fit":
+        return f"Run directory, incomplete: {folder}"
+    checkpoint = run.trainer.checkpoint_callback if run.trainer else None
+    place = Path(getattr(checkpoint, "dirpath", None) or folder / "checkpoints") / "last.ckpt"
+    # A resumed run that broke off before it wrote anything goes on from where it began.
+    last = str(place) if place.is_file() else run.ckpt_path
+    if last is None:
+        return f"No checkpoint was written yet. Run directory: {folder}"
+    config = shlex.quote(str(folder / "config.yaml"))
+    return f"To resume: lit-implicit fit --config {config} --ckpt_path {shlex.quote(last)}"

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lit_implicit.files import replace_whole
+
 _VERSIONS = ("lit-implicit", "lightning", "torchmetrics")
 
 
@@ -48,7 +50,8 @@ def write_json(content: Any, path: Path) -> None:
     """Write valid JSON: infinities and NaN, which it has no numbers for, become texts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_plain(content), indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    with replace_whole(path) as file:
+        file.write((text + "\n").encode())
 
 
 def _plain(value: Any) -> Any:

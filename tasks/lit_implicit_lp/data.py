@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
-from torch.utils.data.distributed import DistributedSampler
 
+from lit_implicit.data import EpochDataLoader
 from lit_implicit_lp.cache import LabelCache
 from lit_implicit_lp.generator import MODES, Size
 from lit_implicit_lp.graph import LPGraphs
@@ -115,15 +115,13 @@ class LPDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Any:
         """Return the training batches, in an order that is a function of (seed, epoch)."""
-        trainer = self.trainer
-        sampler: DistributedSampler[Any] = DistributedSampler(
+        return EpochDataLoader(
             self._graphs["train"],
-            num_replicas=trainer.world_size if trainer else 1,
-            rank=trainer.global_rank if trainer else 0,
-            shuffle=True,
+            self.batch_size,
             seed=self.seed,
+            trainer=self.trainer,
+            **self._options(),
         )
-        return self._loader("train", self.batch_size, sampler)
 
     def val_dataloader(self) -> Any:
         """Return the validation batches, always in the same order."""
@@ -137,15 +135,15 @@ class LPDataModule(LightningDataModule):
         """Return the test batches."""
         return self.test_dataloader()
 
-    def _loader(self, split: str, batch_size: int, sampler: Any = None) -> Any:
-        return DataLoader(
-            self._graphs[split],
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            collate_fn=_whole,
-        )
+    def _loader(self, split: str, batch_size: int) -> Any:
+        return DataLoader(self._graphs[split], batch_size=batch_size, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "collate_fn": _whole,
+        }
 
     def _cache(self, split: str) -> LabelCache:
         modes = self.perturb_modes if split in self.perturb_splits else ()

@@ -5,8 +5,8 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
 
+from lit_implicit.data import EpochDataLoader
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import ImplicitLightningModule
 from lit_implicit_scalar.points import SPLITS, ScalarBatch, draw_points, make_batch
@@ -83,16 +83,13 @@ class ScalarDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Any:
         """Return the training batches, in an order that is a function of (seed, epoch)."""
-        trainer = self.trainer
-        points = _Points(self._batches["train"])
-        sampler: DistributedSampler[Any] = DistributedSampler(
-            points,
-            num_replicas=trainer.world_size if trainer else 1,
-            rank=trainer.global_rank if trainer else 0,
-            shuffle=True,
+        return EpochDataLoader(
+            _Points(self._batches["train"]),
+            self.batch_size,
             seed=self.seed,
+            trainer=self.trainer,
+            collate_fn=_whole,
         )
-        return DataLoader(points, batch_size=self.batch_size, sampler=sampler, collate_fn=_whole)
 
     def val_dataloader(self) -> Any:
         """Return the validation batches, always in the same order."""

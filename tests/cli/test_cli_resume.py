@@ -47,6 +47,8 @@ EXTRAS = {
     **dict.fromkeys(("test_time_curve", "lipschitz_curve", "regularity", "audit", "gallery")),
 }
 
+CONFIGS = ["--config", ROOT / "configs/smoke/scalar.yaml", "--config", "extras.yaml"]
+
 
 def fit(folder, *args, **environment):
     """Run `lit-implicit fit` in a process of its own."""
@@ -64,26 +66,38 @@ def outcome(folder):
     return metrics, last["state_dict"]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder with the run of which nothing was cut off, and what it ended with."""
+    folder = tmp_path_factory.mktemp("resume")
+    (folder / "killer.py").write_text(KILLER)
+    (folder / "extras.yaml").write_text(yaml.safe_dump(EXTRAS))
+    done = fit(folder, *CONFIGS, "--run_dir=whole")
+    assert done.returncode == 0, done.stderr
+    return folder, outcome(folder / "whole")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "code"), [("SIGKILL", -9), ("SIGTERM", 143)])
-def test_killed_in_mid_epoch_and_resumed_it_ends_as_if_nothing_had_happened(tmp_path, how, code):
-    (tmp_path / "killer.py").write_text(KILLER)
-    (tmp_path / "extras.yaml").write_text(yaml.safe_dump(EXTRAS))
-    configs = ["--config", ROOT / "configs/smoke/scalar.yaml", "--config", "extras.yaml"]
-    whole = fit(tmp_path, *configs, "--run_dir=whole")
-    assert whole.returncode == 0, whole.stderr
+@pytest.mark.parametrize(
     # Two steps an epoch: the fifth is in the middle of the third.
-    killed = fit(tmp_path, *configs, "--run_dir=killed", KILL_AT="5", KILL_BY=how)
-    assert killed.returncode == code
-    assert how == "SIGKILL" or "To resume: lit-implicit fit --config" in killed.stderr
-    folder = tmp_path / "killed"
-    resumed = fit(
-        tmp_path, "--config", folder / "config.yaml",
-        "--ckpt_path", folder / "checkpoints" / "last.ckpt", "--run_dir=resumed",
-    )  # fmt: skip
+    ("how", "code", "step"), [("SIGKILL", -9, 4), ("SIGTERM", 143, 5), ("SIGINT", 130, 5)],
+)  # fmt: skip
+def test_killed_in_mid_epoch_and_resumed_it_ends_as_if_nothing_had_happened(whole, how, code, step):
+    folder, (metrics, weights) = whole
+    killed = fit(folder, *CONFIGS, f"--run_dir={how}", KILL_AT="5", KILL_BY=how)
+    assert killed.returncode == code, killed.stderr
+    last = folder / how / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == step
+    if how != "SIGKILL":
+        assert "Traceback" not in killed.stderr
+        advice = killed.stderr.splitlines()[-1]
+        assert advice.startswith("To resume: lit-implicit fit --config")
+        arguments = advice.split()[4:]
+    else:
+        arguments = ["--config", folder / how / "config.yaml", "--ckpt_path", last]
+    resumed = fit(folder, *arguments, f"--run_dir={how}_resumed")
     assert resumed.returncode == 0, resumed.stderr
-    metrics, weights = outcome(tmp_path / "whole")
-    again, weights_again = outcome(tmp_path / "resumed")
+    again, weights_again = outcome(folder / f"{how}_resumed")
     assert again == metrics
     assert weights.keys() == weights_again.keys()
     for name, weight in weights.items():

@@ -390,6 +390,17 @@ def test_no_forward_mode_derivative_is_no_fault():
     assert "Jacobian estimate of the Lipschitz curve will not run" in report["forward_mode"].message
 
 
+def test_any_other_error_in_forward_mode_is_a_fault():
+    class FailsOnDuals(Sound):
+        def forward(self, z, c):
+            if torch.autograd.forward_ad.unpack_dual(z).tangent is not None:
+                raise RuntimeError("sizes do not match")
+            return super().forward(z, c)
+
+    found = failures(FailsOnDuals(), checks=["forward_mode"])
+    assert "RuntimeError: sizes do not match" in found["forward_mode"]
+
+
 @pytest.mark.parametrize("check", operator_checks())
 def test_sound_operator(check):
     check(Sound(), x())

@@ -1,0 +1,81 @@
+"""Training data in an order that can be repeated, from any batch on."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.distributed import DistributedSampler
+
+
+class EpochDataLoader(DataLoader[Any]):
+    """Shuffled training batches: a function of (seed, epoch), and each rank's share of them.
+
+    Torch's own shuffling draws from the global random state, which no checkpoint holds. This loader
+    also counts the batches that it gave out; Lightning saves the count in its checkpoints, so that
+    a training that was stopped in mid-epoch goes on with the batch that comes next.
+
+    Args:
+        dataset: The samples; it has a length.
+        batch_size: Samples in a batch of one rank.
+        seed: Seed of the order.
+        trainer: Tells rank and number of ranks; None means a single process. A data module's
+            `self.trainer` is it.
+        sampler: Takes the place of the shuffled order (Lightning's `overfit_batches` does so).
+        options: Further arguments of torch's `DataLoader`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        batch_size: int = 1,
+        *,
+        seed: int = 0,
+        trainer: Trainer | None = None,
+        sampler: Sampler[Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.seed, self.trainer = seed, trainer  # by these names Lightning makes the loader again
+        self._n_batches = 0
+        self._resume_from: tuple[int, int] | None = None
+        if sampler is None:
+            sampler = _EpochSampler(
+                dataset,
+                num_replicas=trainer.world_size if trainer else 1,
+                rank=trainer.global_rank if trainer else 0,
+                shuffle=True,
+                seed=seed,
+            )
+        super().__init__(dataset, batch_size=batch_size, sampler=sampler, **options)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # A generator, so that workers fetch nothing before Lightning has told the epoch.
+        epoch, n_done = self._resume_from or (-1, 0)
+        self._resume_from = None
+        self._n_batches = 0
+        if isinstance(self.sampler, _EpochSampler) and epoch == self.sampler.epoch:
+            self._n_batches = n_done
+            self.sampler.n_skipped = n_done * (self.batch_size or 1)
+        for batch in super().__iter__():
+            self._n_batches += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch and how many of its batches were given out."""
+        epoch = self.sampler.epoch if isinstance(self.sampler, _EpochSampler) else 0
+        return {"epoch": epoch, "n_batches": self._n_batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin behind the batches that were given out, if the same epoch comes next."""
+        self._resume_from = state["epoch"], state["n_batches"]
+
+
+class _EpochSampler(DistributedSampler[Any]):
+    """Torch's sampler, which may leave out what was seen: once, in the epoch that comes next."""
+
+    n_skipped = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        n_skipped, self.n_skipped = self.n_skipped, 0
+        return islice(super().__iter__(), n_skipped, None)
