@@ -1,6 +1,5 @@
 """Each sample counts once in validation and test, also where ranks do not divide their number."""
 
-import warnings
 from typing import Any
 
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
@@ -42,11 +41,6 @@ def shorten_samplers(strategy: Strategy, trainer: Any) -> None:
         return dataloader
 
     strategy.process_dataloader = process_dataloader  # type: ignore[method-assign]
-
-
-def silence_advice() -> None:
-    """Keep out Lightning's advice to evaluate on one device, as samples would repeat otherwise."""
-    warnings.filterwarnings("ignore", "Using `DistributedSampler` with the dataloaders")
 
 
 def _shorten(sampler: Any) -> None:

@@ -1,14 +1,17 @@
 """The Trainer of the command line: Lightning's, with a method for the command `curve`."""
 
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_implicit.callbacks.curve_monitor import AbstractCurveMonitor
 from lit_implicit.callbacks.monitor import AbstractMonitor
-from lit_implicit.cli.exact_evaluation import shorten_samplers, silence_advice
-from lit_implicit.cli.requeue import newest_checkpoint, requeue_callbacks
+from lit_implicit.cli.exact_evaluation import shorten_samplers
+from lit_implicit.cli.ranks import is_restarted
+from lit_implicit.cli.stop_together import stop_callbacks
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import AbstractLightningModule, ImplicitLightningModule
 
@@ -27,11 +30,12 @@ class CurveTrainer(Trainer):
             if "SLURM" not in str(err):
                 raise
             raise ConfigError(f"SLURM's settings do not suit Lightning: {err}") from err
-        silence_advice()
+        # Advice against what is mended below, and about a size that our summary does not show.
+        warnings.filterwarnings("ignore", "Using `DistributedSampler` with the dataloaders")
+        warnings.filterwarnings("ignore", "Precision .* is not supported by the model summary")
         shorten_samplers(self.strategy, self)
-        environment = getattr(self.strategy, "cluster_environment", None)
         callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
-        callbacks.extend(requeue_callbacks(environment))
+        callbacks.extend(stop_callbacks(self))
 
     def fit(
         self,
@@ -42,7 +46,7 @@ class CurveTrainer(Trainer):
         ckpt_path: str | Path | None = None,
         weights_only: bool | None = None,
     ) -> None:
-        """Train; after a restart by SLURM or torchrun, from the newest checkpoint of the run.
+        """Train; after a restart by SLURM or torchrun, from the last checkpoint of the run.
 
         Args:
             model: The model.
@@ -52,10 +56,11 @@ class CurveTrainer(Trainer):
             ckpt_path: Checkpoint to start from; None means the model as it is.
             weights_only: Whether the checkpoint is read without unpickling objects.
         """
-        super().fit(
-            model, train_dataloaders, val_dataloaders, datamodule,
-            newest_checkpoint(self) or ckpt_path, weights_only,
-        )  # fmt: skip
+        checkpoint = self.checkpoint_callback
+        if is_restarted() and isinstance(checkpoint, ModelCheckpoint) and checkpoint.dirpath:
+            last = Path(checkpoint.dirpath) / "last.ckpt"
+            ckpt_path = last if last.is_file() else ckpt_path
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
 
     def curve(
         self,
