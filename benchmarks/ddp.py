@@ -11,6 +11,7 @@ before and after stands beside the numbers.
 """
 
 import argparse
+import logging
 import os
 import socket
 import statistics
@@ -80,6 +81,8 @@ def train(rank: int, n_processes: int, port: int, settings: Settings, path: str)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore")
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     solver = Picard(rtol=0.0, max_iter=settings.max_iter)
     adjoint = Implicit(Picard(rtol=0.0, max_iter=settings.max_iter))
     operator = ScalarMLP(dim=64, width=settings.width)
@@ -131,7 +134,8 @@ def show(table_rows: list[dict[str, float]], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    print(title)
+    table = Table()
     for name in ("processes", "samples/s", "least", "most", "efficiency"):
         table.add_column(name, justify="right")
     for n, median, least, most, efficiency in (row.values() for row in table_rows):

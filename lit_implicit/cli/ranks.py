@@ -2,7 +2,11 @@
 
 import os
 
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.utilities import rank_zero_only
+
+from lit_implicit.errors import ConfigError
 
 
 def is_first_process() -> bool:
@@ -24,6 +28,30 @@ def slurm_step() -> str | None:
     """Return `<job>.<step>` of the `srun` that runs this process, the same after a requeue."""
     job, step = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_STEP_ID")
     return None if job is None or step is None else f"{job}.{step}"
+
+
+def check_launcher(n_devices: int, n_nodes: int) -> None:
+    """Check that the processes that torchrun or `srun` started are those that a trainer expects.
+
+    Else each of them would train by itself, or wait for ever for others.
+
+    Raises:
+        ConfigError: If they are not, on rank zero.
+        SystemExit: The same, on other ranks.
+    """
+    for kind in (TorchElasticEnvironment, SLURMEnvironment):
+        if not kind.detect():
+            continue
+        try:
+            kind().validate_settings(n_devices, n_nodes)
+        except (RuntimeError, ValueError) as err:
+            if not is_first_process():
+                raise SystemExit(2) from None
+            raise ConfigError(
+                "The processes that were started are not those that the trainer expects, devices "
+                f"times nodes: {err}"
+            ) from err
+        return
 
 
 def _number(variable: str) -> int:

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lit_implicit.callbacks.curve_monitor import AbstractCurveMonitor
 from lit_implicit.callbacks.monitor import AbstractMonitor
 from lit_implicit.cli.exact_evaluation import shorten_samplers
-from lit_implicit.cli.ranks import is_restarted
+from lit_implicit.cli.ranks import check_launcher, is_restarted
 from lit_implicit.cli.stop_together import stop_callbacks
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import AbstractLightningModule, ImplicitLightningModule
@@ -30,6 +30,7 @@ class CurveTrainer(Trainer):
             if "SLURM" not in str(err):
                 raise
             raise ConfigError(f"SLURM's settings do not suit Lightning: {err}") from err
+        check_launcher(self.num_devices, self.num_nodes)
         # Advice against what is mended below, and about a size that our summary does not show.
         warnings.filterwarnings("ignore", "Using `DistributedSampler` with the dataloaders")
         warnings.filterwarnings("ignore", "Precision .* is not supported by the model summary")

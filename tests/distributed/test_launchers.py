@@ -1,6 +1,5 @@
 """torchrun and srun: one run directory, one table, and a requeued job that goes on."""
 
-import re
 import shlex
 
 import pytest
@@ -130,9 +129,18 @@ def test_srun_and_a_requeue_in_mid_epoch(tmp_path, monkeypatch, n_nodes):
     assert all(torch.equal(weight, whole_weights[name]) for name, weight in weights.items())
 
 
+MISMATCH = "error: The processes that were started are not those that the trainer expects"
+
+
 @pytest.mark.slow
-def test_tasks_per_node_that_do_not_match_are_one_line(tmp_path):
+def test_processes_that_the_trainer_does_not_expect_are_one_line(tmp_path):
+    """Each would train by itself, or wait for ever."""
     ended = ends(srun([*FIT, *DDP], tmp_path, SLURM_NTASKS_PER_NODE="3"))
-    for code, _, err in ended:
-        assert code == 2
-        assert re.search("^error: .*tasks per node", err, re.MULTILINE)
+    ended += ends([torchrun("torchrun --nproc_per_node 2 -m lit_implicit.cli", tmp_path, *FIT)])
+    assert [code for code, _, _ in ended] == [2, 2, 1]  # torchrun has its own
+    (first, other), (elastic,) = ([err for _, _, err in part] for part in (ended[:2], ended[2:]))
+    assert [err.count(MISMATCH) for err in (first, other, elastic)] == [1, 0, 1]
+    assert "Set `devices=3`" in first
+    assert "does not match the world size (2)" in elastic
+    assert "Traceback" not in first + other
+    assert written(tmp_path) == set()
