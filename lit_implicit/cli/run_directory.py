@@ -33,9 +33,11 @@ def make_run_directory(given: str | None, name: str, command: str) -> Path:
         SystemExit: The same, on other ranks: rank zero says why.
     """
     parent = Path("runs") / name
-    known = given or os.environ.get(_VARIABLE) or _of_this_job(parent)
-    folder = Path(known) if known else None
-    if given and not is_restarted() and not os.environ.get(_VARIABLE):
+    told = None if is_first_process() else os.environ.get(_VARIABLE)
+    if told:
+        return Path(told)
+    folder = Path(given) if given else _of_this_job(parent)
+    if given and not is_restarted():
         _check_unused(Path(given))
     if not is_first_process():
         return folder or parent

@@ -1,14 +1,14 @@
 """torchrun and srun: one run directory, one table, and a requeued job that goes on."""
 
-import shlex
+import sys
 
 import pytest
 import torch
 import yaml
-from launched import SHORT, SIGNALLER, ends, outcome, srun, start, torchrun, written
+from launched import ROOT, SHORT, SIGNALLER, ends, outcome, srun, start, torchrun, written
 from two_ranks import free_port
 
-PAGE = (__import__("pathlib").Path(__file__).parents[2] / "docs" / "distributed.md").read_text()
+PAGE = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
 DDP = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 FIT = ["fit", "--config", "configs/smoke/scalar.yaml", *SHORT]
 FILES = {"config.yaml", "report.json", "metrics.csv", "best.ckpt", "last.ckpt"}
@@ -61,7 +61,7 @@ def test_lightnings_own_launcher_on_two_nodes(tmp_path):
     """Started by hand on each: the first process of the second node has no rank, but NODE_RANK."""
     port = str(free_port())
     flags = [*FIT, "--trainer.devices=1", "--trainer.num_nodes=2", "--trainer.strategy=ddp"]
-    program = shlex.split(f"{__import__('sys').executable} -m lit_implicit.cli")
+    program = [sys.executable, "-m", "lit_implicit.cli"]
     nodes = [
         start(
             [*program, *flags],
