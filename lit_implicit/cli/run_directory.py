@@ -1,19 +1,19 @@
-"""Where a run writes: one folder for everything, the same on all ranks."""
+"""Where a run writes: one folder for everything, the same on all ranks and after a restart."""
 
 import os
 from datetime import datetime
 from pathlib import Path
 
-from lightning.pytorch.utilities import rank_zero_only
-
+from lit_implicit.cli.ranks import is_first_process, is_restarted, slurm_step
 from lit_implicit.errors import ConfigError
 
-# Set by rank zero before the other ranks start: their launcher copies the environment.
+# Set by rank zero before the other ranks start, where Lightning launches them: its launcher copies
+# the environment.
 _VARIABLE = "LIT_IMPLICIT_RUN_DIR"
 
 
 def make_run_directory(given: str | None, name: str, command: str) -> Path:
-    """Make the folder of this run.
+    """Make the folder of this run, on rank zero; return it on all ranks.
 
     Args:
         given: The folder that the user named, if any.
@@ -22,28 +22,34 @@ def make_run_directory(given: str | None, name: str, command: str) -> Path:
 
     Returns:
         `given`, or `runs/<name>/<date>_<time>` below the current folder, with a number behind it
-        if that exists.
+        if that exists, and under `srun` with `_job<job>.<step>`, by which a requeued job finds the
+        folder that it has written to before. Ranks that torchrun or `srun` started cannot know the
+        time in rank zero's folder: they get `runs/<name>`, and write nothing that rank zero does
+        not tell them where.
 
     Raises:
-        ConfigError: If the folder that the user named holds a run already.
+        ConfigError: If the folder that the user named holds a run already, unless that is this one
+            before it was restarted.
+        SystemExit: The same, on other ranks: rank zero says why.
     """
-    if getattr(rank_zero_only, "rank", 0):
-        # Where another launcher started the ranks, this is a guess, and nothing is written to it:
-        # what ranks write, they write where rank zero tells them.
-        return Path(os.environ.get(_VARIABLE) or given or Path("runs") / name)
-    folder = Path(given) if given else _new(Path("runs") / name, command)
-    if given and (folder / "config.yaml").exists():
-        raise ConfigError(
-            f"`run_dir` {given!r} already holds a run. Name another folder, or leave `run_dir` out "
-            "for a new one below runs/."
-        )
+    parent = Path("runs") / name
+    told = None if is_first_process() else os.environ.get(_VARIABLE)
+    if told:
+        return Path(told)
+    folder = Path(given) if given else _of_this_job(parent)
+    if given and not is_restarted():
+        _check_unused(Path(given))
+    if not is_first_process():
+        return folder or parent
     try:
+        folder = folder or _new(parent, command)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise ConfigError(
-            f"`run_dir` {str(folder)!r} cannot be made: {err.strerror}. Name a folder that you may "
-            "write to."
+            f"`run_dir` {str(folder or parent)!r} cannot be made: {err.strerror}. Name a folder "
+            "that you may write to."
         ) from err
+    _keep_metrics(folder)
     os.environ[_VARIABLE] = str(folder)
     return folder
 
@@ -53,12 +59,44 @@ def forget_run_directory() -> None:
     os.environ.pop(_VARIABLE, None)
 
 
+def _check_unused(folder: Path) -> None:
+    """Refuse a folder with a run in it, on all ranks: else those that go on would wait for ever.
+
+    No rank is late: rank zero writes the config only after all of them have met.
+    """
+    if not (folder / "config.yaml").exists():
+        return
+    if not is_first_process():
+        raise SystemExit(2)
+    raise ConfigError(
+        f"`run_dir` {str(folder)!r} already holds a run. Name another folder, or leave `run_dir` "
+        "out for a new one below runs/."
+    )
+
+
+def _of_this_job(parent: Path) -> Path | None:
+    """Return the folder that this job has written to before SLURM requeued it."""
+    step = slurm_step()
+    if step is None or not is_restarted():
+        return None
+    return max(parent.glob(f"*_job{step}"), default=None)
+
+
+def _keep_metrics(folder: Path) -> None:
+    """Keep what was logged before a restart: Lightning's logger deletes a metrics.csv it finds."""
+    metrics = folder / "metrics.csv"
+    if metrics.is_file():
+        metrics.rename(folder / f"metrics_{len([*folder.glob('metrics_*.csv')]) + 1}.csv")
+
+
 def _new(parent: Path, command: str) -> Path:
     stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + (
         "" if command == "fit" else f"_{command}"
     )
+    step = slurm_step()
+    job = "" if step is None else f"_job{step}"
     for number in range(1, 1000):
-        folder = parent / (stem if number == 1 else f"{stem}_{number}")
+        folder = parent / (f"{stem}{job}" if number == 1 else f"{stem}_{number}{job}")
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

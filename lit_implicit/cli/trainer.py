@@ -1,17 +1,67 @@
 """The Trainer of the command line: Lightning's, with a method for the command `curve`."""
 
+import warnings
+from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lit_implicit.callbacks.curve_monitor import AbstractCurveMonitor
 from lit_implicit.callbacks.monitor import AbstractMonitor
+from lit_implicit.cli.exact_evaluation import shorten_samplers
+from lit_implicit.cli.ranks import check_launcher, is_restarted
+from lit_implicit.cli.stop_together import stop_callbacks
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import AbstractLightningModule, ImplicitLightningModule
 
 
 class CurveTrainer(Trainer):
-    """A Trainer that can also measure curves; for its arguments see `lightning.Trainer`."""
+    """A Trainer that can also measure curves; for its arguments see `lightning.Trainer`.
+
+    Validation and test count each sample once on any number of processes, and training that SLURM
+    interrupts goes on after the restart.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except RuntimeError as err:
+            if "SLURM" not in str(err):
+                raise
+            raise ConfigError(f"SLURM's settings do not suit Lightning: {err}") from err
+        check_launcher(self.num_devices, self.num_nodes)
+        # Advice against what is mended below, and about a size that our summary does not show.
+        warnings.filterwarnings("ignore", "Using `DistributedSampler` with the dataloaders")
+        warnings.filterwarnings("ignore", "Precision .* is not supported by the model summary")
+        shorten_samplers(self.strategy, self)
+        callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
+        callbacks.extend(stop_callbacks(self))
+
+    def fit(
+        self,
+        model: LightningModule,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: str | Path | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Train; after a restart by SLURM or torchrun, from the last checkpoint of the run.
+
+        Args:
+            model: The model.
+            train_dataloaders: Training batches, instead of the data module's.
+            val_dataloaders: Validation batches, instead of the data module's.
+            datamodule: The data.
+            ckpt_path: Checkpoint to start from; None means the model as it is.
+            weights_only: Whether the checkpoint is read without unpickling objects.
+        """
+        checkpoint = self.checkpoint_callback
+        if is_restarted() and isinstance(checkpoint, ModelCheckpoint) and checkpoint.dirpath:
+            last = Path(checkpoint.dirpath) / "last.ckpt"
+            ckpt_path = last if last.is_file() else ckpt_path
+        super().fit(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
 
     def curve(
         self,

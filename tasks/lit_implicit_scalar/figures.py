@@ -29,9 +29,9 @@ def draw_answer(y: Tensor, batch: ScalarBatch) -> "Figure":
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.subplots()
     x = batch.x.detach().cpu().double()
-    _panel(axes, target, x, batch.target.detach().cpu(), "F", "0.6")
+    _panel(axes, target, x, batch.target.detach().cpu().double(), "F", "0.6")
     axes.set_ylim(*_limits(target, batch.target))
-    _panel(axes, target, x, y.detach().cpu(), "answer y", "C0")
+    _panel(axes, target, x, y.detach().cpu().double(), "answer y", "C0")
     axes.set_title(f"{target.formula}\n{len(x)} points", fontsize="medium")
     axes.set_ylabel("F(x), y")
     axes.legend(fontsize="small")
@@ -54,7 +54,7 @@ def draw_iterates(iterates: Mapping[int, Tensor], y: Tensor, batch: ScalarBatch)
     all_axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     x = batch.x.detach().cpu().double()
     for number, (axes, (name, values)) in enumerate(zip(all_axes, panels.items(), strict=True)):
-        _panel(axes, target, x, values.detach().cpu(), name, f"C{number % 10}")
+        _panel(axes, target, x, values.detach().cpu().double(), name, f"C{number % 10}")
         # Set as mathematics: y with t below it, and the star of the equilibrium.
         base, _, index = name.partition("_")
         axes.set_title(f"${base}_{{{index}}}$" if index else f"${base}$")
