@@ -86,7 +86,7 @@ class ImplicitCLI(LightningCLI):
         """Parse `args`; unlike the base class, do not mind that the process has arguments too."""
         assert isinstance(args, list)
         self.config = parser.parse_args(args)
-        seed = self._get(self.config, "seed_everything")
+        seed = self.config.get(f"{self.request.command}.seed_everything")
         if not isinstance(seed, bool) and seed is not None and not 0 <= seed < 2**32:
             raise ConfigError(f"`seed_everything` must be from 0 to 4294967295, got {seed}.")
 
