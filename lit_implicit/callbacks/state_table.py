@@ -194,6 +194,6 @@ class StateTable:
         if needed > self.max_bytes:
             raise ConfigError(
                 f"`WarmStart.max_bytes` is {self.max_bytes:,}, but {needed:,} bytes are needed "
-                f"for keys up to {self._n_keys - 1:,} and the states of the samples seen so far. Give "
-                "it more, number the samples of the training set from 0, or remove `WarmStart`."
+                f"for keys up to {self._n_keys - 1:,} and the states of the samples seen so far. "
+                "Give it more, number the training set's samples from 0, or remove `WarmStart`."
             )

@@ -19,7 +19,7 @@ from lit_implicit.errors import ConfigError, ObjectiveError
 from lit_implicit.layout import Ragged
 
 N, DIM = 10, 3
-A = matrix(DIM, 0.8)
+A = matrix(DIM, 0.5)
 X = random(N, DIM)
 FAILING = 4
 
@@ -100,10 +100,10 @@ def test_the_second_epoch_takes_one_iteration_and_has_the_same_gradients(tmp_pat
     fit(tmp_path, cold)
     fit(tmp_path, WarmStart(device), warm)
     assert cold.n_iter[0] == cold.n_iter[1] == warm.n_iter[0]
-    assert min(cold.n_iter[1].values()) > 10
+    assert min(cold.n_iter[1].values()) > 6
     assert warm.n_iter[1] == dict.fromkeys(range(N), 1)
     for a, b in zip(cold.gradients, warm.gradients, strict=True):
-        # rtol 1e-9 of a map whose contraction factor is 0.8, forward and backward.
+        # rtol 1e-9 of a map whose contraction factor is 0.5, forward and backward.
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
 
 
@@ -196,7 +196,7 @@ def test_another_fit_begins_without_the_states_of_the_last(tmp_path):
     warm, counts = WarmStart(), StepCounts()
     fit(tmp_path, warm)
     fit(tmp_path, warm, counts, max_epochs=1)
-    assert min(counts.n_iter[0].values()) > 10
+    assert min(counts.n_iter[0].values()) > 6
 
 
 def test_ragged_states_of_linear_programs(tmp_path):
