@@ -1,7 +1,7 @@
 """The Lightning modules: one for any implicit model, one for the explicit baselines."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -14,14 +14,20 @@ from lit_implicit.adjoints import AbstractAdjoint
 from lit_implicit.checkpoint_io import read_checkpoint
 from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.errors import CheckpointError, ConfigError, ObjectiveError, OperatorError
+from lit_implicit.layout import AbstractLayout
 from lit_implicit.objective import AbstractObjective
-from lit_implicit.operator import AbstractOperator
+from lit_implicit.operator import AbstractOperator, FixedPointMap, held_still
 from lit_implicit.regularizers import AbstractRegularizer
 from lit_implicit.solvers import AbstractSolver, Anderson, Solution
 from lit_implicit.tree import map_tensors
 
 Stage: TypeAlias = Literal["train", "val", "test"]
 Penalties: TypeAlias = Sequence[tuple[AbstractRegularizer, Tensor]]
+TrainStart: TypeAlias = Callable[
+    [Any, AbstractLayout, Tensor], tuple[Tensor, Callable[[Solution], None]]
+]
+"""From a batch, the layout of its state and the operator's own start: another start, and what to
+call with the solution."""
 
 
 class AbstractLightningModule(LightningModule, ABC):
@@ -241,6 +247,8 @@ class ImplicitLightningModule(AbstractLightningModule):
         self.train_solver: AbstractSolver | None = None
         """Solver of the next training step, where it is not `solver` (`AdjointSchedule`); its
         budget is its own, whatever `train_max_iter` says."""
+        self.train_start: TrainStart | None = None
+        """Where training solves start, if not from the operator's `init_state` (`WarmStart`)."""
         self.regularizers = tuple(regularizers)
         for regularizer in self.regularizers:
             if f"train_{regularizer.name}" in self._means:
@@ -273,12 +281,25 @@ class ImplicitLightningModule(AbstractLightningModule):
     def training_answer(self, batch: Any) -> tuple[Any, Solution, Penalties]:
         """Answer a batch, and let the regularizers look at the map that was solved."""
         equilibrium = self.train_equilibrium
-        g, solution = equilibrium.solve(self.objective.inputs(batch))
+        g, solution = self._training_solve(equilibrium, batch)
         y = equilibrium.decode(g, solution.z)
         if not self.regularizers or solution.failed.any():
             return y, solution, ()  # a failed sample is left out, and the others answered again
         step = self.global_step
         return y, solution, [(r, r.penalty(g, solution, step)) for r in self.regularizers]
+
+    def _training_solve(
+        self, equilibrium: Equilibrium, batch: Any
+    ) -> tuple[FixedPointMap, Solution]:
+        x = self.objective.inputs(batch)
+        if self.train_start is None:
+            return equilibrium.solve(x)
+        g, z0 = equilibrium.bind(x)
+        z0, keep = self.train_start(batch, g.layout, z0)
+        with held_still(self.operator):
+            solution = equilibrium.adjoint.solve(g, z0, equilibrium.solver)
+        keep(solution)
+        return g, solution
 
     def forward(self, x: Any) -> Any:
         """Return the answer to an input, by the test solver."""

@@ -87,6 +87,15 @@ class AbstractObjective(nn.Module, ABC):
         """
         return select_samples(batch, keep)
 
+    def keys(self, batch: Any) -> Tensor | None:
+        """Return who each sample of a training batch is, shape `(n,)`, int64; None if unknown.
+
+        A number from 0 on that is the sample's own in every epoch and every run on the same data,
+        as its index in the training set; `select` must keep it with its sample. `WarmStart` finds
+        a sample's last state by it. Default: None.
+        """
+        return None
+
     def metrics(self) -> MetricCollection:
         """Return further metrics of the task, updated by `preds`, `target` and `batch`.
 

@@ -10,6 +10,7 @@ from lit_implicit.callbacks.operator_check import OperatorCheck
 from lit_implicit.callbacks.regularity_monitor import RegularityMonitor
 from lit_implicit.callbacks.solver_monitor import SolverMonitor
 from lit_implicit.callbacks.test_time_curve_monitor import TestTimeCurveMonitor
+from lit_implicit.callbacks.warm_start import WarmStart
 
 __all__ = [
     "AdjointSchedule",
@@ -22,4 +23,5 @@ __all__ = [
     "RegularityMonitor",
     "SolverMonitor",
     "TestTimeCurveMonitor",
+    "WarmStart",
 ]

@@ -58,6 +58,11 @@ class LPObjective(AbstractObjective):
 
         return select_programs(batch, keep)
 
+    def keys(self, batch: Any) -> Tensor:
+        """Return each program's number in its stream, shape `(n,)`."""
+        index: Tensor = batch.index
+        return index
+
     def target(self, batch: Any) -> Tensor:
         """Return the exact solutions, shape `(n_variables,)` over all programs."""
         target: Tensor = batch.target

@@ -58,6 +58,11 @@ class ScalarObjective(AbstractObjective):
         """Return the points in `keep`."""
         return batch.select(keep)
 
+    def keys(self, batch: Any) -> Tensor:
+        """Return each point's number in its split, shape `(n,)`."""
+        index: Tensor = batch.index
+        return index
+
     def target(self, batch: Any) -> Tensor:
         """Return F at the points, shape `(n,)`."""
         target: Tensor = batch.target
