@@ -1,8 +1,7 @@
-"""The Lightning modules: one for any implicit model, one for the explicit baselines."""
+"""What all models share: training and evaluation on an objective."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -10,24 +9,15 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from lit_implicit.adjoints import AbstractAdjoint
 from lit_implicit.checkpoint_io import read_checkpoint
-from lit_implicit.equilibrium import Equilibrium
-from lit_implicit.errors import CheckpointError, ConfigError, ObjectiveError, OperatorError
-from lit_implicit.layout import AbstractLayout
+from lit_implicit.errors import CheckpointError, ObjectiveError, OperatorError
 from lit_implicit.objective import AbstractObjective
-from lit_implicit.operator import AbstractOperator, FixedPointMap, held_still
 from lit_implicit.regularizers import AbstractRegularizer
-from lit_implicit.solvers import AbstractSolver, Anderson, Solution
+from lit_implicit.solvers import Solution
 from lit_implicit.tree import map_tensors
 
 Stage: TypeAlias = Literal["train", "val", "test"]
 Penalties: TypeAlias = Sequence[tuple[AbstractRegularizer, Tensor]]
-TrainStart: TypeAlias = Callable[
-    [Any, AbstractLayout, Tensor], tuple[Tensor, Callable[[Solution], None]]
-]
-"""From a batch, the layout of its state and the operator's own start: another start, and what to
-call with the solution."""
 
 
 class AbstractLightningModule(LightningModule, ABC):
@@ -193,158 +183,6 @@ class AbstractLightningModule(LightningModule, ABC):
             ) from err
 
 
-class ImplicitLightningModule(AbstractLightningModule):
-    """An implicit model: an operator, iterated to its fixed point by a solver.
-
-    Args:
-        operator: The operator G with its encoder and readout.
-        objective: The task's objective.
-        solver: Solver while training; its `max_iter` is the training budget. None means
-            `Anderson()`.
-        adjoint: How gradients pass the equilibrium; None means `Implicit()`.
-        test_solver: Solver in validation, test and prediction; None means `solver`.
-        test_max_iter: Most iterations there; None leaves the solver's.
-        test_rtol: Relative tolerance there; None leaves the solver's.
-        regularizers: Penalties that training adds to the loss, such as `JacobianNorm`. `train/loss`
-            stays the objective's own; the penalties are logged beside it as `train/<name>`.
-        init_weights: A checkpoint whose weights the model starts from.
-
-    Raises:
-        CheckpointError: If `init_weights` cannot be read or does not fit the model.
-        ConfigError: If two regularizers have the same name, or a test setting or the adjoint does
-            not suit the solver.
-    """
-
-    def __init__(
-        self,
-        operator: AbstractOperator,
-        objective: AbstractObjective,
-        solver: AbstractSolver | None = None,
-        adjoint: AbstractAdjoint | None = None,
-        test_solver: AbstractSolver | None = None,
-        test_max_iter: int | None = None,
-        test_rtol: float | None = None,
-        regularizers: Sequence[AbstractRegularizer] = (),
-        init_weights: str | None = None,
-    ) -> None:
-        super().__init__(objective)
-        self.operator = operator
-        self.solver = Anderson() if solver is None else solver
-        self.adjoint = adjoint
-        if adjoint is not None:
-            try:
-                adjoint.check(self.solver)
-            except ValueError as err:
-                raise ConfigError(f"`model.adjoint` does not suit `model.solver`: {err}") from err
-        tested = _changed(
-            test_solver or self.solver, "max_iter", test_max_iter, "model.test_max_iter"
-        )
-        self.test_solver: AbstractSolver = _changed(tested, "rtol", test_rtol, "model.test_rtol")
-        self.train_max_iter: int | None = None
-        """Budget of the next training step, where it is not the solver's (`IterationBudget`)."""
-        self.train_adjoint: AbstractAdjoint | None = None
-        """Adjoint of the next training step, where it is not `adjoint` (`AdjointSchedule`)."""
-        self.train_solver: AbstractSolver | None = None
-        """Solver of the next training step, where it is not `solver` (`AdjointSchedule`); its
-        budget is its own, whatever `train_max_iter` says."""
-        self.train_start: TrainStart | None = None
-        """Where training solves start, if not from the operator's `init_state` (`WarmStart`)."""
-        self.regularizers = tuple(regularizers)
-        for regularizer in self.regularizers:
-            if f"train_{regularizer.name}" in self._means:
-                raise ConfigError(
-                    f"`model.regularizers` cannot log two values as `train/{regularizer.name}`. "
-                    "Leave one of them out, or derive a class with another name."
-                )
-            self._means[f"train_{regularizer.name}"] = MeanMetric(nan_strategy="disable")
-        self._start_from(init_weights)
-
-    @property
-    def train_equilibrium(self) -> Equilibrium:
-        """The layer as it is trained, at the next step."""
-        solver = self.train_solver or self.solver
-        if self.train_solver is None and self.train_max_iter is not None:
-            solver = _changed(solver, "max_iter", self.train_max_iter, "train_max_iter")
-        return Equilibrium(self.operator, solver, self.train_adjoint or self.adjoint)
-
-    @property
-    def test_equilibrium(self) -> Equilibrium:
-        """The layer as it is validated, tested and used."""
-        return Equilibrium(self.operator, self.test_solver, self.adjoint)
-
-    def answer(self, batch: Any, *, training: bool) -> tuple[Any, Solution]:
-        """Solve for the fixed points of a batch and read the answers off them."""
-        equilibrium = self.train_equilibrium if training else self.test_equilibrium
-        answer: tuple[Any, Solution] = equilibrium(self.objective.inputs(batch))
-        return answer
-
-    def training_answer(self, batch: Any) -> tuple[Any, Solution, Penalties]:
-        """Answer a batch, and let the regularizers look at the map that was solved."""
-        equilibrium = self.train_equilibrium
-        g, solution = self._training_solve(equilibrium, batch)
-        y = equilibrium.decode(g, solution.z)
-        if not self.regularizers or solution.failed.any():
-            return y, solution, ()  # a failed sample is left out, and the others answered again
-        step = self.global_step
-        return y, solution, [(r, r.penalty(g, solution, step)) for r in self.regularizers]
-
-    def _training_solve(
-        self, equilibrium: Equilibrium, batch: Any
-    ) -> tuple[FixedPointMap, Solution]:
-        x = self.objective.inputs(batch)
-        if self.train_start is None:
-            return equilibrium.solve(x)
-        g, z0 = equilibrium.bind(x)
-        z0, keep = self.train_start(batch, g.layout, z0)
-        with held_still(self.operator):
-            solution = equilibrium.adjoint.solve(g, z0, equilibrium.solver)
-        keep(solution)
-        return g, solution
-
-    def forward(self, x: Any) -> Any:
-        """Return the answer to an input, by the test solver."""
-        return self.test_equilibrium(x)[0]
-
-
-class ExplicitLightningModule(AbstractLightningModule):
-    """An explicit baseline: one pass of a network, trained and measured like an implicit model.
-
-    Args:
-        network: Called with the objective's inputs.
-        objective: The task's objective.
-        init_weights: A checkpoint whose weights the model starts from.
-
-    Raises:
-        CheckpointError: If `init_weights` cannot be read or does not fit the model.
-    """
-
-    def __init__(
-        self, network: nn.Module, objective: AbstractObjective, init_weights: str | None = None
-    ) -> None:
-        super().__init__(objective)
-        self.network = network
-        self._start_from(init_weights)
-
-    def answer(self, batch: Any, *, training: bool) -> tuple[Any, None]:
-        """Run the network on a batch."""
-        return self(self.objective.inputs(batch)), None
-
-    def forward(self, x: Any) -> Any:
-        """Return the network's answer to an input."""
-        return self.network(x)
-
-
-def _changed(solver: AbstractSolver, key: str, value: Any, setting: str) -> AbstractSolver:
-    """Return the solver with one setting replaced, or refuse it under the user's name for it."""
-    if value is None:
-        return solver
-    try:
-        return replace(solver, **{key: value})  # type: ignore[type-var]
-    except ValueError as err:
-        own = f"`{type(solver).__name__}.{key}`"
-        raise ConfigError(str(err).replace(own, f"`{setting}`")) from err
-
-
 def _all_finite(tree: Any, device: torch.device) -> Tensor:
     """Tell whether all floating-point tensors of an answer are finite, without waiting for it."""
     found = torch.ones((), dtype=torch.bool, device=device)
@@ -356,6 +194,3 @@ def _all_finite(tree: Any, device: torch.device) -> Tensor:
 
     map_tensors(look, tree)
     return found
-
-
-__all__ = ["AbstractLightningModule", "ExplicitLightningModule", "ImplicitLightningModule"]

@@ -1,0 +1,36 @@
+"""The module of the explicit baselines: one pass of a network."""
+
+from typing import Any
+
+from torch import nn
+
+from lit_implicit.module.base import AbstractLightningModule
+from lit_implicit.objective import AbstractObjective
+
+
+class ExplicitLightningModule(AbstractLightningModule):
+    """An explicit baseline: one pass of a network, trained and measured like an implicit model.
+
+    Args:
+        network: Called with the objective's inputs.
+        objective: The task's objective.
+        init_weights: A checkpoint whose weights the model starts from.
+
+    Raises:
+        CheckpointError: If `init_weights` cannot be read or does not fit the model.
+    """
+
+    def __init__(
+        self, network: nn.Module, objective: AbstractObjective, init_weights: str | None = None
+    ) -> None:
+        super().__init__(objective)
+        self.network = network
+        self._start_from(init_weights)
+
+    def answer(self, batch: Any, *, training: bool) -> tuple[Any, None]:
+        """Run the network on a batch."""
+        return self(self.objective.inputs(batch)), None
+
+    def forward(self, x: Any) -> Any:
+        """Return the network's answer to an input."""
+        return self.network(x)
