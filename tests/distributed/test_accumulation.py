@@ -3,17 +3,18 @@
 import pytest
 import torch
 from affine_task import AffineObjective
-from two_ranks import SOLVER, Rates, dealt, fit, make_module, samples
+from two_ranks import Rates, dealt, fit, make_module, samples
 
-from lit_implicit import Equilibrium, Implicit
+from lit_implicit import Anderson, Equilibrium, Implicit
 
 START = Rates().a.detach()
+FAST = Anderson(rtol=1e-13, max_iter=500)
 
 
 @pytest.mark.filterwarnings("ignore:You defined a .validation_step.")
 def test_accumulated_half_batches_are_whole_batches():
-    whole, _, _ = fit(dealt(samples(20), 4))
-    halves, counts, _ = fit(dealt(samples(20), 2), accumulate_grad_batches=2)
+    whole, _, _ = fit(dealt(samples(20), 4), FAST)
+    halves, counts, _ = fit(dealt(samples(20), 2), FAST, accumulate_grad_batches=2)
     assert len(counts) == 10
     error = (halves - whole).norm() / (whole - START).norm()
     assert error < 1e-9, error
@@ -26,13 +27,13 @@ def test_with_failed_samples_each_half_batch_has_half_of_the_weight():
 
     def gradient(keep):
         operator = Rates()
-        answer, _ = Equilibrium(operator, SOLVER, Implicit())(x[keep])
+        answer, _ = Equilibrium(operator, FAST, Implicit())(x[keep])
         loss = AffineObjective().loss(answer, (x[keep], y[keep])).mean()
         return torch.autograd.grad(loss, operator.a)[0]
 
     found = []
     for halves in ([[0, 1], [2, 3]], [[0, 1, 2, 3]]):
-        module = make_module()
+        module = make_module(solver=FAST)
         module.log = lambda *args, **kwargs: None  # no trainer
         for part in halves:
             step = module.training_step((x[part], y[part]), 0)

@@ -1,5 +1,7 @@
 """Two ranks with different iteration counts take the steps of one process, in float64 to 1e-9."""
 
+from functools import cache
+
 import pytest
 import torch
 from affine_task import AffineObjective
@@ -56,6 +58,7 @@ def ranks(tmp_path_factory):
     return on_ranks(work, tmp_path_factory.mktemp("ranks"))
 
 
+@cache
 def one_process(failing=()):
     layer = Equilibrium(Rates(), SOLVER, Implicit())
     batches = []
