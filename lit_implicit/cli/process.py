@@ -54,6 +54,10 @@ def _silence() -> None:
     # The weights of one run, used in another: this is how a run directory is meant.
     warnings.filterwarnings("ignore", "The dirpath has changed from")
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`, callbacks used")
+    # Evaluation counts each sample once (`exact_evaluation`).
+    warnings.filterwarnings("ignore", "Using `DistributedSampler` with the dataloaders")
+    # A size in bytes, which our summary does not show.
+    warnings.filterwarnings("ignore", "Precision .* is not supported by the model summary")
     # An optimizer on the command line takes the place of the module's: this is what it is for.
     warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden by")
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")

@@ -1,6 +1,5 @@
 """The Trainer of the command line: Lightning's, with a method for the command `curve`."""
 
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,9 +30,6 @@ class CurveTrainer(Trainer):
                 raise
             raise ConfigError(f"SLURM's settings do not suit Lightning: {err}") from err
         check_launcher(self.num_devices, self.num_nodes)
-        # Advice against what is mended below, and about a size that our summary does not show.
-        warnings.filterwarnings("ignore", "Using `DistributedSampler` with the dataloaders")
-        warnings.filterwarnings("ignore", "Precision .* is not supported by the model summary")
         shorten_samplers(self.strategy, self)
         callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
         callbacks.extend(stop_callbacks(self))
