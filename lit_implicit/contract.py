@@ -52,7 +52,9 @@ def _place(operator: nn.Module, method: str, args: tuple[Any, ...], err: Excepti
 def _refuse_dtype(operator: nn.Module, z: Tensor, err: Exception) -> None:
     """Tell a dtype that makes G fail; where it works all the same, it is nobody's business."""
     dtypes = {p.dtype for p in operator.parameters() if p.is_floating_point()}
-    if not isinstance(err, RuntimeError) or not dtypes or z.dtype in dtypes:
+    if not isinstance(err, RuntimeError) or isinstance(err, torch.OutOfMemoryError):
+        return
+    if not dtypes or z.dtype in dtypes:
         return
     if torch.is_autocast_enabled(z.device.type):
         return

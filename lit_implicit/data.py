@@ -37,7 +37,7 @@ class EpochDataLoader(DataLoader[Any]):
         **options: Any,
     ) -> None:
         self.seed, self.trainer = seed, trainer  # by these names Lightning makes the loader again
-        self._n_batches = 0
+        self._epoch = self._n_batches = 0  # given out so far
         self._resume_from: tuple[int, int] | None = None
         if sampler is None:
             sampler = _EpochSampler(
@@ -54,17 +54,18 @@ class EpochDataLoader(DataLoader[Any]):
         epoch, n_done = self._resume_from or (-1, 0)
         self._resume_from = None
         self._n_batches = 0
-        if isinstance(self.sampler, _EpochSampler) and epoch == self.sampler.epoch:
-            self._n_batches = n_done
-            self.sampler.n_skipped = n_done * (self.batch_size or 1)
+        if isinstance(self.sampler, _EpochSampler):
+            self._epoch = self.sampler.epoch
+            if epoch == self._epoch:
+                self._n_batches = n_done
+                self.sampler.n_skipped = n_done * (self.batch_size or 1)
         for batch in super().__iter__():
             self._n_batches += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and how many of its batches were given out."""
-        epoch = self.sampler.epoch if isinstance(self.sampler, _EpochSampler) else 0
-        return {"epoch": epoch, "n_batches": self._n_batches}
+        return {"epoch": self._epoch, "n_batches": self._n_batches}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Begin behind the batches that were given out, if the same epoch comes next."""

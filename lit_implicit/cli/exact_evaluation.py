@@ -36,7 +36,8 @@ def shorten_samplers(strategy: Strategy, trainer: Any) -> None:
         # A loader made from a batch sampler has another sampler, which it does not use.
         sampler = getattr(dataloader.batch_sampler, "sampler", dataloader.sampler)
         # No class of a user's own: it may deal out otherwise.
-        if type(sampler) in (DistributedSampler, DistributedSamplerWrapper):
+        drops = getattr(dataloader.batch_sampler, "drop_last", False)  # a rank may keep no batch
+        if type(sampler) in (DistributedSampler, DistributedSamplerWrapper) and not drops:
             _shorten(sampler)
         return dataloader
 

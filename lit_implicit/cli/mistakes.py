@@ -9,7 +9,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lit_implicit.errors import CheckpointError, ConfigError, LitImplicitError, ResourceError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -24,13 +24,17 @@ def as_mistake(err: BaseException, folder: Path | None) -> LitImplicitError | No
         return None
     if isinstance(err, MisconfigurationException):  # Lightning's word for a user's mistake
         return ConfigError(str(err))
-    if isinstance(err, OSError) and err.errno in (*_FULL, *_FORBIDDEN):
+    if isinstance(err, OSError) and (
+        err.errno in _FULL or (err.errno in _FORBIDDEN and _is_below(err.filename, folder))
+    ):
         return _storage(err, folder)
-    if isinstance(err, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(err):
+    is_runtime = isinstance(err, RuntimeError)
+    full = is_runtime and "can't allocate memory" in str(err)
+    if full or isinstance(err, torch.OutOfMemoryError | MemoryError):
         return _memory(err)
     # Not every build of torch has the class.
     lost = getattr(torch.distributed, "DistError", ())
-    if isinstance(err, lost) or "Connection closed by peer" in str(err):
+    if isinstance(err, lost) or (is_runtime and "gloo" in str(err) and "by peer" in str(err)):
         return ResourceError(
             "Another process of this run is gone, or cannot be reached. What stopped it stands in "
             f"its own output, above or in its log. ({' '.join(str(err).split())})"
@@ -38,6 +42,13 @@ def as_mistake(err: BaseException, folder: Path | None) -> LitImplicitError | No
     if isinstance(err, Exception) and _while_restoring(err):
         return _restoring(err)
     return None
+
+
+def _is_below(path: object, folder: Path | None) -> bool:
+    """Whether a file belongs to the run: what else may not be touched is not ours to explain."""
+    return path is None or (
+        folder is not None and Path(str(path)).absolute().is_relative_to(folder.absolute())
+    )
 
 
 def _storage(err: OSError, folder: Path | None) -> ResourceError:

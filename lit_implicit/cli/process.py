@@ -11,6 +11,9 @@ from typing import Any
 from lit_implicit.cli.mistakes import as_mistake
 from lit_implicit.errors import LitImplicitWarning
 
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")  # Windows has not all of them
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+
 
 @contextmanager
 def changed_process(on_thread_error: Callable[[BaseException], None]) -> Iterator[None]:
@@ -27,7 +30,8 @@ def changed_process(on_thread_error: Callable[[BaseException], None]) -> Iterato
         return f"warning: {message}\n" if ours else usual(message, category, *rest, **more)
 
     is_main = threading.current_thread() is threading.main_thread()
-    on_interrupt, on_error = signal.getsignal(signal.SIGINT), threading.excepthook
+    on_error = threading.excepthook
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def hook(args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and as_mistake(args.exc_value, None) is not None:
@@ -45,7 +49,8 @@ def changed_process(on_thread_error: Callable[[BaseException], None]) -> Iterato
         warnings.formatwarning = usual
         threading.excepthook = on_error
         if is_main:  # Lightning, in the belief that the process ends, ignores Ctrl-C from then on
-            signal.signal(signal.SIGINT, on_interrupt)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def _silence() -> None:
@@ -56,6 +61,8 @@ def _silence() -> None:
     warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`, callbacks used")
     # Evaluation counts each sample once (`exact_evaluation`).
     warnings.filterwarnings("ignore", "Using `DistributedSampler` with the dataloaders")
+    # Statistics that are reduced before they are logged.
+    warnings.filterwarnings("ignore", "It is recommended to use `self.log.*sync_dist=True")
     # A size in bytes, which our summary does not show.
     warnings.filterwarnings("ignore", "Precision .* is not supported by the model summary")
     # An optimizer on the command line takes the place of the module's: this is what it is for.

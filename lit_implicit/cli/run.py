@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_implicit.callbacks.save_on_signal import SaveOnSignal
 from lit_implicit.cli.first_pass import Request
 from lit_implicit.cli.mistakes import as_mistake
 from lit_implicit.cli.process import changed_process
 from lit_implicit.cli.run_directory import forget_run_directory
+from lit_implicit.cli.stop import StopOnSignal
 from lit_implicit.errors import LitImplicitError, ResourceError
 from lit_implicit.reporting.table import print_report
 
@@ -45,7 +45,7 @@ class Run:
     trainer: Trainer | None = None
     ckpt_path: str | None = None
     curves: dict[str, list[float]] | None = None
-    on_signal: SaveOnSignal = field(default_factory=SaveOnSignal)
+    on_signal: StopOnSignal = field(default_factory=StopOnSignal)
     lost: LitImplicitError | None = None
 
     def lose(self, err: BaseException) -> None:

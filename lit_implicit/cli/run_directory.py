@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lit_implicit.cli.ranks import is_first_process, is_restarted, slurm_step
 from lit_implicit.errors import ConfigError
+from lit_implicit.files import remove_leftovers
 
 # Set by rank zero before the other ranks start, where Lightning launches them: its launcher copies
 # the environment.
@@ -50,6 +51,7 @@ def make_run_directory(given: str | None, name: str, command: str) -> Path:
             "that you may write to."
         ) from err
     _keep_metrics(folder)
+    remove_leftovers(folder / "checkpoints")  # of a run that was killed while it wrote one
     os.environ[_VARIABLE] = str(folder)
     return folder
 

@@ -7,6 +7,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
 
 from lit_implicit.errors import CheckpointError
 from lit_implicit.files import replace_whole
@@ -50,11 +51,15 @@ class SavedConfig(SaveConfigCallback):
     ) -> None:
         """Refuse to go on training with what the checkpoint would override in silence.
 
+        Of a test or a prediction nothing is refused: they take the weights alone.
+
         An optimizer's state holds its learning rate and all its other settings, a scheduler's too.
 
         Raises:
             CheckpointError: If it holds weights alone, or is of another optimizer or scheduler.
         """
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
         if not checkpoint.get("optimizer_states") or not checkpoint.get("loops"):
             raise CheckpointError(
                 "The checkpoint holds weights, but no state of a training that could go on. To "
@@ -64,7 +69,7 @@ class SavedConfig(SaveConfigCallback):
         theirs = yaml.safe_load(checkpoint.get(CONFIG_KEY) or "{}")
         ours = yaml.safe_load(self.text)
         for key in ("optimizer", "lr_scheduler") if theirs else ():
-            was, wanted = theirs.get(key), ours.get(key)
+            was, wanted = _different(theirs.get(key), ours.get(key))
             if was != wanted:
                 raise CheckpointError(
                     f"Training goes on with the checkpoint's `{key}`, {_in_words(was)}, but the "
@@ -72,6 +77,17 @@ class SavedConfig(SaveConfigCallback):
                     "to change it, begin with the weights alone: `--model.init_weights` in place "
                     "of `--ckpt_path`."
                 )
+
+
+def _different(was: Any, wanted: Any) -> tuple[Any, Any]:
+    """Leave out the arguments that one of them has not: another torch may know more of them."""
+    if not was or not wanted or was["class_path"] != wanted["class_path"]:
+        return was, wanted
+    old, new = was.get("init_args", {}), wanted.get("init_args", {})
+    names = [name for name in old if name in new and old[name] != new[name]]
+    kept = ({name: part[name] for name in names} for part in (old, new))
+    was, wanted = ({"class_path": was["class_path"], "init_args": part} for part in kept)
+    return was, wanted
 
 
 def _in_words(part: dict[str, Any] | None) -> str:

@@ -10,7 +10,6 @@ from lit_implicit.callbacks.curve_monitor import AbstractCurveMonitor
 from lit_implicit.callbacks.monitor import AbstractMonitor
 from lit_implicit.cli.exact_evaluation import shorten_samplers
 from lit_implicit.cli.ranks import check_launcher, is_restarted
-from lit_implicit.cli.stop_together import stop_callbacks
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import AbstractLightningModule, ImplicitLightningModule
 
@@ -31,8 +30,6 @@ class CurveTrainer(Trainer):
             raise ConfigError(f"SLURM's settings do not suit Lightning: {err}") from err
         check_launcher(self.num_devices, self.num_nodes)
         shorten_samplers(self.strategy, self)
-        callbacks: list[Any] = self.callbacks  # type: ignore[attr-defined]
-        callbacks.extend(stop_callbacks(self))
 
     def fit(
         self,

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -73,7 +74,8 @@ class AbstractLightningModule(LightningModule, ABC):
         n_samples = self._count(solution, batch)
         n_failed, whole = 0, None
         if solution is not None and (failed := solution.failed).any():
-            n_failed, whole = int(failed.sum()), solution
+            # Detached: else it keeps the first graph while the second one is made.
+            n_failed, whole = int(failed.sum()), replace(solution, z=solution.z.detach())
             if n_failed < n_samples:
                 # Once more, without them: a NaN that entered `encode` or `decode` reaches their
                 # weights even where the loss leaves it out, as zero times NaN.
