@@ -17,7 +17,7 @@ import os, signal
 from lightning.pytorch import Callback
 
 class Killer(Callback):
-    def on_train_batch_end(self, trainer, *args):
+    def on_train_batch_start(self, trainer, *args):
         if trainer.global_step == int(os.environ.get("KILL_AT", -1)):
             os.kill(os.getpid(), getattr(signal, os.environ["KILL_BY"]))
 """
@@ -30,6 +30,7 @@ EXTRAS = {
         "callbacks": [
             {"class_path": "killer.Killer"},
             {"class_path": "lit_implicit.IterationBudget", "init_args": {"min_iter": 2}},
+            {"class_path": "lit_implicit.WarmStart"},
         ],
     },
     "model": {
@@ -79,14 +80,16 @@ def whole(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    # Two steps an epoch: the fifth is in the middle of the third.
-    ("how", "code", "step"), [("SIGKILL", -9, 4), ("SIGTERM", 143, 5), ("SIGINT", 130, 5)],
+    # Two steps an epoch: the fifth is in the middle of the third, the sixth is validated.
+    ("how", "code", "at", "step"),
+    [("SIGKILL", -9, 5, 4), ("SIGTERM", 143, 4, 5), ("SIGINT", 130, 4, 5), ("SIGTERM", 143, 5, 6)],
 )  # fmt: skip
-def test_killed_in_mid_epoch_and_resumed_it_ends_as_if_nothing_had_happened(whole, how, code, step):
+def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(whole, how, code, at, step):
     folder, (metrics, weights) = whole
-    killed = fit(folder, *CONFIGS, f"--run_dir={how}", KILL_AT="5", KILL_BY=how)
+    run = f"{how}_{at}"
+    killed = fit(folder, *CONFIGS, f"--run_dir={run}", KILL_AT=str(at), KILL_BY=how)
     assert killed.returncode == code, killed.stderr
-    last = folder / how / "checkpoints" / "last.ckpt"
+    last = folder / run / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == step
     if how != "SIGKILL":
         assert "Traceback" not in killed.stderr
@@ -94,10 +97,10 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_as_if_nothing_had_happened(whol
         assert advice.startswith("To resume: lit-implicit fit --config")
         arguments = advice.split()[4:]
     else:
-        arguments = ["--config", folder / how / "config.yaml", "--ckpt_path", last]
-    resumed = fit(folder, *arguments, f"--run_dir={how}_resumed")
+        arguments = ["--config", folder / run / "config.yaml", "--ckpt_path", last]
+    resumed = fit(folder, *arguments, f"--run_dir={run}_resumed")
     assert resumed.returncode == 0, resumed.stderr
-    again, weights_again = outcome(folder / f"{how}_resumed")
+    again, weights_again = outcome(folder / f"{run}_resumed")
     assert again == metrics
     assert weights.keys() == weights_again.keys()
     for name, weight in weights.items():
