@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
@@ -80,6 +81,10 @@ def check_is_archive(path: Path) -> None:
     Raises:
         CheckpointError: If there is no such file, or it is no archive.
     """
+    if path.is_dir() and not any(path.glob("*.ckpt")) and (path / "checkpoints").is_dir():
+        path = path / "checkpoints" / "?"
+    elif path.is_dir():
+        path = path / "?"
     if not path.is_file():
         there = ", ".join(sorted(p.name for p in path.parent.glob("*.ckpt")))
         raise CheckpointError(
@@ -125,4 +130,6 @@ def _checked(content: Any, name: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{name!r} is no checkpoint of Lightning: it has no 'state_dict'. {_REMEDY}"
         )
+    # Without it Lightning takes no checkpoint; one that was written by hand may well lack it.
+    content.setdefault("pytorch-lightning_version", lightning.__version__)
     return content

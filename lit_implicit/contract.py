@@ -19,7 +19,8 @@ def call(operator: nn.Module, method: str, *args: Any) -> Any:
     """Call a method of an operator; an exception gets a note with its class, method and line.
 
     Raises:
-        OperatorError: If G fails because its state has not the dtype of the parameters.
+        OperatorError: If G fails because its state has not the dtype of the parameters, or if the
+            method raises `StopIteration` or `SystemExit`.
     """
     # `forward` by way of the module, so that hooks run.
     function: Callable[..., Any] = operator if method == "forward" else getattr(operator, method)
@@ -27,6 +28,11 @@ def call(operator: nn.Module, method: str, *args: Any) -> Any:
         return function(*args)
     except LitImplicitError:
         raise
+    except (StopIteration, SystemExit) as err:
+        # The one would end an epoch, the other the program, as if all had gone well.
+        raise OperatorError(
+            f"{_place(operator, method, args, err)} Catch it, or raise another exception."
+        ) from err
     except Exception as err:
         if method == "forward":
             _refuse_dtype(operator, args[0], err)
@@ -34,7 +40,7 @@ def call(operator: nn.Module, method: str, *args: Any) -> Any:
         raise
 
 
-def _place(operator: nn.Module, method: str, args: tuple[Any, ...], err: Exception) -> str:
+def _place(operator: nn.Module, method: str, args: tuple[Any, ...], err: BaseException) -> str:
     line, trace = "", err.__traceback__
     while trace is not None:  # the innermost line of the method itself
         frame = trace.tb_frame

@@ -86,6 +86,16 @@ class DecodesMean(AffineOperator):
         return z.mean(0, keepdim=True)
 
 
+class Exhausted(AffineOperator):
+    def forward(self, z, c):
+        return next(iter(()))
+
+
+class Exits(AffineOperator):
+    def forward(self, z, c):
+        raise SystemExit(0)
+
+
 class DecodesNone(AffineOperator):
     def decode(self, z, c):
         pass

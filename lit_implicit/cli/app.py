@@ -13,6 +13,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_implicit import registry
+from lit_implicit.callbacks.epoch_lines import EpochLines
 from lit_implicit.callbacks.prediction_writer import PredictionWriter
 from lit_implicit.callbacks.run_report import RunReport
 from lit_implicit.checkpoint_io import WholeCheckpointIO, check_is_archive
@@ -131,6 +132,8 @@ class ImplicitCLI(LightningCLI):
             folder, self.run.line, self.request.task, self._get(self.config, "seed_everything")
         )
         self.trainer_defaults["callbacks"] = [self.run.report, self.run.on_signal]
+        if config.enable_progress_bar is not False and not sys.stdout.isatty():
+            self.trainer_defaults["callbacks"].append(EpochLines())
         if config.enable_model_summary is not False:
             self.trainer_defaults["callbacks"].append(RunSummary())
             kwargs["enable_model_summary"] = False  # no second one
@@ -212,10 +215,9 @@ def _check_exists(ckpt_path: str | None) -> None:
     """Complain about a missing checkpoint before anything is built; names like 'last' are none."""
     if ckpt_path is None or "://" in ckpt_path:
         return
-    path = Path(ckpt_path)
-    by_name = not path.exists() and ckpt_path in ("best", "last", "hpc", "registry")
-    if not by_name and not path.is_dir():  # sharded checkpoints are folders
-        check_is_archive(path)
+    # Names as 'last', by which Lightning looks for files of an earlier run, lead nowhere: each run
+    # has a folder of its own.
+    check_is_archive(Path(ckpt_path))
 
 
 def _model_name(model: Any) -> str:

@@ -1,10 +1,11 @@
 """`lit-implicit report RUN_DIR...`: one table over runs, without importing torch."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lit_implicit.errors import ConfigError
+from lit_implicit.errors import ConfigError, DataError
 from lit_implicit.reporting.comparison import read_run
 from lit_implicit.reporting.comparison_files import print_comparison, write_comparison
 
@@ -37,7 +38,7 @@ def compare_runs(args: Sequence[str]) -> int:
         raise ConfigError(
             "`lit-implicit report` needs run directories: `lit-implicit report runs/lp/*`."
         )
-    runs = [read_run(Path(folder)) for folder in given.run_dirs]
+    runs = [read_run(folder) for folder in _finished(map(Path, given.run_dirs))]
     print_comparison(runs)
     if given.output is not None:
         try:
@@ -48,3 +49,18 @@ def compare_runs(args: Sequence[str]) -> int:
             ) from err
         print(f"Comparison written to {given.output}")  # noqa: T201
     return 0
+
+
+def _finished(folders: Iterable[Path]) -> list[Path]:
+    """Leave out the runs that were killed, or still go on: they have no report yet."""
+    kept = []
+    for folder in folders:
+        if (folder / "config.yaml").is_file() and not (folder / "report.json").is_file():
+            last = folder / "checkpoints" / "last.ckpt"
+            how = f" Resume it from {last}." if last.is_file() else ""
+            print(f"warning: {folder} is unfinished, and left out.{how}", file=sys.stderr)  # noqa: T201
+        else:
+            kept.append(folder)
+    if not kept:
+        raise DataError("None of these runs has ended: there is no report.json.")
+    return kept

@@ -58,6 +58,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except SystemExit as err:  # argparse leaves this way after --help and --print_config
         if err.code is None:  # and Lightning this way after SIGTERM
             return 143
+        if not isinstance(err.code, int):  # a text, for stderr
+            print(f"error: {err.code}", file=sys.stderr)  # noqa: T201
         return err.code if isinstance(err.code, int) else 1
 
 

@@ -5,6 +5,7 @@ import traceback
 from pathlib import Path
 
 import torch
+from lightning import pytorch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lit_implicit.errors import CheckpointError, ConfigError, LitImplicitError, ResourceError
@@ -39,6 +40,8 @@ def as_mistake(err: BaseException, folder: Path | None) -> LitImplicitError | No
             "Another process of this run is gone, or cannot be reached. What stopped it stands in "
             f"its own output, above or in its log. ({' '.join(str(err).split())})"
         )
+    if isinstance(err, ValueError) and _raised_by_lightning(err):  # settings that do not suit
+        return ConfigError(str(err))
     if isinstance(err, Exception) and _while_restoring(err):
         return _restoring(err)
     return None
@@ -66,6 +69,11 @@ def _memory(err: BaseException) -> ResourceError:
         "There is not enough memory. Lower the batch size. `Unrolled` keeps all iterations in "
         f"memory, `Implicit` and `JacobianFree` a single one. ({' '.join(str(err).split())})"
     )
+
+
+def _raised_by_lightning(err: BaseException) -> bool:
+    frames = traceback.extract_tb(err.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(Path(pytorch.__file__).parent)
 
 
 def _while_restoring(err: Exception) -> bool:

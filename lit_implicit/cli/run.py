@@ -15,7 +15,7 @@ from lit_implicit.cli.mistakes import as_mistake
 from lit_implicit.cli.process import changed_process
 from lit_implicit.cli.run_directory import forget_run_directory
 from lit_implicit.cli.stop import StopOnSignal
-from lit_implicit.errors import LitImplicitError, ResourceError
+from lit_implicit.errors import CheckpointError, LitImplicitError, ResourceError
 from lit_implicit.reporting.table import print_report
 
 if TYPE_CHECKING:
@@ -97,21 +97,21 @@ def _broke_off(run: Run, status: str, err: BaseException) -> None:
         return
     with suppress(OSError):  # the disk may be full, and that is what is being told
         run.report.write(status)
-    advice = _how_to_resume(run, folder)
+    advice = _how_to_resume(run, folder, err)
     if isinstance(err, (KeyboardInterrupt, SystemExit, LitImplicitError)):
         print(advice, file=sys.stderr)  # noqa: T201
     else:
         err.add_note(advice)  # stands below the traceback
 
 
-def _how_to_resume(run: Run, folder: Path) -> str:
+def _how_to_resume(run: Run, folder: Path, err: BaseException) -> str:
     if run.command != "fit":
         return f"Run directory, incomplete: {folder}"
     checkpoint = run.trainer.checkpoint_callback if run.trainer else None
     place = Path(getattr(checkpoint, "dirpath", None) or folder / "checkpoints") / "last.ckpt"
     # A resumed run that broke off before it wrote anything goes on from where it began.
     last = str(place) if place.is_file() else run.ckpt_path
-    if last is None:
+    if last is None or (last == run.ckpt_path and isinstance(err, CheckpointError)):
         return f"No checkpoint was written yet. Run directory: {folder}"
     config = shlex.quote(str(folder / "config.yaml"))
     return f"To resume: lit-implicit fit --config {config} --ckpt_path {shlex.quote(last)}"

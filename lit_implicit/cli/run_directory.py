@@ -39,7 +39,10 @@ def make_run_directory(given: str | None, name: str, command: str) -> Path:
         return Path(told)
     folder = Path(given) if given else _of_this_job(parent)
     if given and not is_restarted():
-        _check_unused(Path(given))
+        try:
+            _check_unused(Path(given))
+        except OSError as err:  # a name too long, say
+            raise ConfigError(f"`run_dir` {given!r} cannot be used: {err.strerror}.") from err
     if not is_first_process():
         return folder or parent
     try:

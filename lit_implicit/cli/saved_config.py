@@ -1,5 +1,7 @@
 """The settings of a run, kept where they are needed: beside its results and in its checkpoints."""
 
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lit_implicit.errors import CheckpointError
+from lit_implicit.errors import CheckpointError, LitImplicitWarning
 from lit_implicit.files import replace_whole
 from lit_implicit.loading import CONFIG_KEY
 
@@ -77,6 +79,28 @@ class SavedConfig(SaveConfigCallback):
                     "to change it, begin with the weights alone: `--model.init_weights` in place "
                     "of `--ckpt_path`."
                 )
+        changes = [
+            change
+            for key in ("data", "model", "seed_everything")
+            for change in _changes(theirs.get(key), ours.get(key), key)
+        ]
+        if theirs and changes:
+            warnings.warn(
+                "Training goes on with other settings than those it was begun with, so it ends "
+                f"otherwise than one that was not stopped: {'; '.join(changes)}.",
+                LitImplicitWarning,
+                stacklevel=2,
+            )
+
+
+def _changes(was: Any, now: Any, key: str) -> Iterator[str]:
+    """Yield what is different in two configs, by key; the weights of the start do not count."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for name in sorted({*was, *now} - {"init_weights"}):
+            short = key if name in ("init_args", "class_path") else f"{key}.{name}"
+            yield from _changes(was.get(name), now.get(name), short)
+    elif was != now:
+        yield f"{key} was {was}, is {now}"
 
 
 def _different(was: Any, wanted: Any) -> tuple[Any, Any]:

@@ -57,15 +57,24 @@ class StopOnSignal(Callback):
         """
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        self._stop_if_asked(trainer)
+        if self._is_asked(trainer):
+            _save_last(trainer)
+            self._stop(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save behind an epoch, where no validation did."""
+        if self._is_asked(trainer):
+            _save_last(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop behind an epoch."""
-        self._stop_if_asked(trainer)
+        """Stop behind an epoch, when all is written."""
+        if self._is_asked(trainer):
+            self._stop(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop behind the last epoch: do not begin the test."""
-        self._stop_if_asked(trainer)
+        if self._is_asked(trainer):
+            self._stop(trainer)
 
     def _note(self, number: int, trainer: Trainer) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
@@ -84,12 +93,12 @@ class StopOnSignal(Callback):
             file=sys.stderr,
         )
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
+    def _is_asked(self, trainer: Trainer) -> bool:
+        return trainer.strategy.reduce_boolean_decision(bool(self._noted), all=False)
+
+    def _stop(self, trainer: Trainer) -> None:
         agree = trainer.strategy.reduce_boolean_decision
-        if not agree(bool(self._noted), all=False):
-            return
         requeue = agree(self._requeue_signal in self._noted, all=False)
-        _save_last(trainer)
         if requeue and trainer.is_global_zero:
             print(requeue_job(), file=sys.stderr)  # noqa: T201
         raise SIGTERMException

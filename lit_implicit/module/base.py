@@ -99,7 +99,7 @@ class AbstractLightningModule(LightningModule, ABC):
         return {"loss": loss, "solution": solution, "whole": whole, "finite": finite}
 
     def _mean_loss(self, y: Any, batch: Any, penalties: Penalties) -> tuple[Tensor, Tensor]:
-        losses = self._per_sample("loss", self.objective.loss(y, batch), batch)
+        losses = self._per_sample("loss", self.objective.loss(y, batch), y, batch)
         self._means["train_loss"].update(losses.detach())
         loss = losses.mean()
         for regularizer, values in penalties:
@@ -120,13 +120,13 @@ class AbstractLightningModule(LightningModule, ABC):
             )
         return n
 
-    def _per_sample(self, name: str, values: Tensor, batch: Any) -> Tensor:
+    def _per_sample(self, name: str, values: Tensor, y: Any, batch: Any) -> Tensor:
         """Check what the objective returned: a mean over the batch would hide failed samples."""
         n = self.objective.n_samples(batch)
         if values.shape != (n,):
             raise ObjectiveError(
                 f"`{type(self.objective).__name__}.{name}` must return a value per sample, shape "
-                f"({n},), got {tuple(values.shape)}. Take no mean over the batch."
+                f"({n},), got {tuple(values.shape)}. Take no mean over the batch{_of_shape(y)}."
             )
         return values
 
@@ -156,7 +156,7 @@ class AbstractLightningModule(LightningModule, ABC):
         self._count(solution, batch)
         values = {"loss": self.objective.loss(y, batch), "error": self.objective.error(y, batch)}
         for name, value in values.items():
-            value = self._per_sample(name, value, batch)
+            value = self._per_sample(name, value, y, batch)
             mean = self._means[f"{stage}_{name}"]
             mean.update(value)
             self.log(f"{stage}/{name}", mean, prog_bar=name == "error",
@@ -183,6 +183,12 @@ class AbstractLightningModule(LightningModule, ABC):
             raise CheckpointError(
                 f"`model.init_weights` {init_weights!r} does not fit the model: {err}"
             ) from err
+
+
+def _of_shape(y: Any) -> str:
+    if not isinstance(y, Tensor):
+        return ""
+    return f", and see whether the answer, of shape {tuple(y.shape)}, has the shape of the target"
 
 
 def _all_finite(tree: Any, device: torch.device) -> Tensor:

@@ -116,6 +116,37 @@ def test_training_cannot_go_on_from_what_is_not_there(trained, run, capsys, flag
     assert "--model.init_weights" in line
 
 
+def test_evaluation_takes_the_weights_alone(trained, run):
+    """Whatever the optimizer was, and where there is no state of a training."""
+    change(trained, optimizer_states=[], loops=None)
+    assert run("test", "--ckpt_path=given.ckpt", "--optimizer=SGD", "--optimizer.lr=0.1") == 0
+    torch.save({"state_dict": torch.load(trained, weights_only=True)["state_dict"]}, trained)
+    assert run("test", "--ckpt_path=given.ckpt") == 0
+    assert run("fit", "--ckpt_path=given.ckpt") == 2  # but nothing goes on from it
+
+
+@pytest.mark.parametrize("name", ["last", "best", "hpc", "trained", "trained/checkpoints"])
+def test_names_and_folders_are_no_checkpoints(trained, run, capsys, name):
+    for command in ("fit", "test"):
+        assert run(command, f"--ckpt_path={name}") == 2
+        line = complaint(capsys)
+        assert "does not exist" in line
+        assert name not in ("trained", "trained/checkpoints") or "best.ckpt, last.ckpt" in line
+
+
+def test_resuming_with_other_settings_is_told(trained, run):
+    resume = ["fit", "--ckpt_path=given.ckpt", "--trainer.max_epochs=2"]
+    words = r"begun with.*: data.n_samples was 8, is 4; model.solver was lit_implicit.Anderson"
+    with pytest.warns(UserWarning, match=words):
+        assert run(*resume, "--data.n_samples=4", "--model.solver=Picard") == 0
+
+
+def test_no_command_is_given_that_must_fail_again(trained, run, capsys):
+    change(trained, state_dict={"operator.weight": torch.eye(4)})
+    assert run("fit", "--ckpt_path=given.ckpt") == 2
+    assert "To resume" not in capsys.readouterr().err
+
+
 def test_checkpoint_does_not_change_the_learning_rate_in_silence(run, capsys):
     adam = ["--optimizer=Adam", "--trainer.max_epochs=2"]
     assert run("fit", *adam, "--optimizer.lr=0.01", "--run_dir=trained") == 0

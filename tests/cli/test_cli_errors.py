@@ -207,6 +207,36 @@ def test_debug_shows_the_traceback(affine, capsys):
     assert err.splitlines()[-1].startswith("error: Task 'afine'")
 
 
+def test_setting_that_does_not_suit_the_data_is_one_line(run, capsys):
+    assert run("fit", "--trainer.val_check_interval=500") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "`val_check_interval` (500) must be less than or equal" in error
+
+
+def test_text_of_an_exit_is_shown(affine, workdir, capsys, monkeypatch):
+    import affine_task
+
+    def leave(self, gain=0.3):
+        raise SystemExit("bye")
+
+    monkeypatch.setattr(affine_task.AffineOperator, "__init__", leave)
+    assert main(["fit", "--task", "affine"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: bye"
+
+
+def test_name_too_long_for_the_disk_is_one_line(run, capsys):
+    assert run("fit", f"--run_dir={'x' * 300}") == 2
+    assert "cannot be used: File name too long" in capsys.readouterr().err
+
+
+def test_log_of_a_queue_shows_the_epochs(run, capsys):
+    bars = ["--trainer.enable_progress_bar=true", "--trainer.max_epochs=2"]
+    assert run("fit", *bars) == 0
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("epoch ")]
+    assert [line.split(",")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert "step 4, val/loss 0." in lines[1]
+
+
 def test_bug_in_a_class_is_not_hidden(affine, workdir, monkeypatch):
     import affine_task
 

@@ -29,6 +29,8 @@ CONTRACT = [
     ("StopsForAll", ["`StopsForAll.stop`", "shape (4,)", "torch.bool of shape ()"]),
     ("DecodesMean", ["`DecodesMean.decode`", "the 4 samples", "shape (1, 3)"]),
     ("DecodesNone", ["`DecodesNone.decode`", "got None"]),
+    ("Exhausted", ["`Exhausted.forward`", "raised this StopIteration. Catch it"]),
+    ("Exits", ["`Exits.forward`", "raised this SystemExit. Catch it"]),
     ("FunctionalDropout", ["`FunctionalDropout.forward` is no function", "once in `encode`"]),
     ("Noisy", ["`Noisy.forward` is no function"]),
     ("Counting", ["`Counting.forward` is no function", "no counter or cache"]),

@@ -22,7 +22,7 @@ def raised_by(function):
         (MisconfigurationException("no such device"), ConfigError, "no such device"),
         (OSError(errno.ENOSPC, "No space", "a/b"), ResourceError, "The disk is full: 'a/b'"),
         (OSError(errno.ENOSPC, "No space"), ResourceError, "The disk is full: 'runs/x'"),
-        (PermissionError(errno.EACCES, "Denied", "a"), ResourceError, "Writing is not allowed"),
+        (PermissionError(errno.EACCES, "No", "runs/x/a"), ResourceError, "Writing is not allowed"),
         (torch.OutOfMemoryError("Tried to allocate 2 GiB"), ResourceError, "Lower the batch size"),
         (RuntimeError("gloo: Connection closed by peer"), ResourceError, "process of this run"),
         (torch.distributed.DistNetworkError("timed out"), ResourceError, "cannot be reached"),
@@ -40,7 +40,7 @@ def test_allocation_that_fails():
 
 
 @pytest.mark.parametrize(
-    "err", [DataError("said already"), ValueError("a bug"), OSError(errno.ENOENT, "None", "a")]
+    "err", [DataError("said"), ValueError("a bug"), PermissionError(errno.EACCES, "No", "/data")]
 )
 def test_what_is_no_mistake_stays_as_it_is(err):
     assert as_mistake(err, None) is None

@@ -41,6 +41,20 @@ def make_run(tmp_path):
     return make
 
 
+def test_unfinished_run_is_left_out(tmp_path, capsys):
+    from lit_implicit.cli import main
+
+    run = tmp_path / "killed"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    (run / "checkpoints" / "last.ckpt").touch()
+    assert main(["report", str(run)]) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    last = run / "checkpoints" / "last.ckpt"
+    assert warning.endswith(f"is unfinished, and left out. Resume it from {last}.")
+    assert "None of these runs has ended" in error
+
+
 def test_a_run_is_read_as_a_row(make_run):
     row = read_run(make_run("a", 0.25)).row()
     assert row["parameters"] == 8390

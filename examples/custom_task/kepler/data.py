@@ -6,7 +6,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset, random_split
-from torch.utils.data.distributed import DistributedSampler
+
+from lit_implicit.data import EpochDataLoader
 
 
 def eccentric_anomaly(x: Tensor) -> Tensor:
@@ -56,14 +57,8 @@ class KeplerData(LightningDataModule):
         self.splits = random_split(orbits, self.sizes, generator)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        trainer = self.trainer  # None where a test uses the data alone
-        sampler: DistributedSampler[Any] = DistributedSampler(
-            self.splits[0],
-            num_replicas=trainer.world_size if trainer else 1,
-            rank=trainer.global_rank if trainer else 0,
-            seed=self.seed,
-        )
-        return DataLoader(self.splits[0], batch_size=self.batch_size, sampler=sampler)
+        data, size = self.splits[0], self.batch_size
+        return EpochDataLoader(data, size, seed=self.seed, trainer=self.trainer)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.splits[1], batch_size=self.batch_size)
