@@ -42,7 +42,7 @@ class CheckpointError(LitImplicitError):
 
 
 class OperatorError(LitImplicitError, RuntimeError):
-    """An operator breaks its contract: G changed the shape or dtype of its state."""
+    """An operator breaks its contract: a method returns what it must not, or G is no function."""
 
 
 class ObjectiveError(LitImplicitError, ValueError):

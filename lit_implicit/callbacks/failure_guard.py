@@ -23,7 +23,8 @@ class FailureGuard(Callback):
     by a warning, as is the first loss that is not finite though the solves are sound. Training
     ends with a `SolveError` where every sample of every process has failed in `patience` batches
     one after the other, and where a parameter is not finite any more; no checkpoint is written with
-    such weights. All processes decide alike.
+    such weights. All processes decide alike; with several, or on a GPU, at every tenth batch, as to
+    ask costs a wait.
 
     Args:
         on_failure: `warn` once and go on, or `raise` a `SolveError` at the first failure.

@@ -123,6 +123,6 @@ def _values(solution: Solution) -> dict[str, Tensor]:
     solved = ~adjoint.relative_residual.isnan()
     known = (
         adjoint.n_iter[solved], adjoint.relative_residual[solved],
-        adjoint.status == Status.CONVERGED, (adjoint.status >= Status.DIVERGED)[solved],
+        (adjoint.status == Status.CONVERGED)[solved], (adjoint.status >= Status.DIVERGED)[solved],
     )  # fmt: skip
     return values | {f"adjoint_{k}": v for k, v in zip(_NAMES, known, strict=True)}

@@ -45,8 +45,8 @@ class WarmStart(AbstractTrainingSolve):
 
     Args:
         device: Where the states are kept: on the `cpu`, or on the device of the `model`. Either
-            way a training step waits for the device twice more, to learn the samples' keys and
-            which of them failed.
+            way a training step waits for the device three times more, to learn the samples' keys,
+            which rows are theirs, and which of them failed.
         max_bytes: Most memory that the states may need; more is refused as soon as it is known.
 
     Raises:

@@ -40,8 +40,8 @@ def check_launcher(n_devices: int, n_nodes: int) -> None:
         SystemExit: The same, on other ranks.
     """
     for kind in (TorchElasticEnvironment, SLURMEnvironment):
-        if not kind.detect():
-            continue
+        if not kind.detect() or (kind is SLURMEnvironment and slurm_step() is None):
+            continue  # a batch script may well start a single process, without `srun`
         try:
             kind().validate_settings(n_devices, n_nodes)
         except (RuntimeError, ValueError) as err:
