@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 from lit_implicit.cli import main
 
 N_BATCHES = 6
+WHOLE = {}
 
 
 @pytest.fixture
@@ -26,6 +27,12 @@ def trained(run, monkeypatch):
     monkeypatch.setattr(AffineData, "train_dataloader", train_dataloader)
     step = ImplicitLightningModule.training_step
 
+    def whole(*flags):
+        """Train without a stop; once for the tests of this module."""
+        if flags not in WHOLE:
+            WHOLE[flags] = trained("whole", *flags)[1]
+        return WHOLE[flags]
+
     def trained(folder, *flags, at=None, how=signal.SIGTERM):
         count = 0
 
@@ -40,18 +47,19 @@ def trained(run, monkeypatch):
         code = run("fit", "--trainer.max_epochs=2", f"--run_dir={folder}", *flags)
         return code, torch.load(f"{folder}/checkpoints/last.ckpt", weights_only=True)
 
+    trained.whole = whole
     return trained
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    ("at", "stops_at", "flags"),
+    ("how", "at", "stops_at", "flags"),
     [
-        (7, 8, []),  # in the middle of the second epoch
-        (5, 6, []),  # in the last step of the first: it is validated and kept before
-        (11, 12, []),  # in the very last step: all is trained
-        (8, 5, ["--trainer.accumulate_grad_batches=2"]),  # its second half is taken too
-        (5, 6, ["--trainer.check_val_every_n_epoch=2"]),  # no validation writes a checkpoint there
+        (signal.SIGTERM, 7, 8, []),  # in the middle of the second epoch
+        (signal.SIGINT, 7, 8, []),
+        (signal.SIGTERM, 5, 6, []),  # in the last step of the first, which is validated before
+        (signal.SIGINT, 11, 12, []),  # in the very last step: all is trained
+        (signal.SIGTERM, 8, 5, ["--trainer.accumulate_grad_batches=2"]),  # its second half counts
+        (signal.SIGTERM, 5, 6, ["--trainer.check_val_every_n_epoch=2"]),  # no validation writes
     ],
 )
 def test_stop_and_go_on(trained, capsys, how, at, stops_at, flags):
@@ -61,7 +69,7 @@ def test_stop_and_go_on(trained, capsys, how, at, stops_at, flags):
     assert last["global_step"] == stops_at
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     advice = capsys.readouterr().err.splitlines()[-1]
-    _, whole = trained("whole", *flags)
+    whole = trained.whole(*flags)
     assert main([*advice.split()[3:], "--run_dir=resumed"]) == 0
     resumed = torch.load("resumed/checkpoints/last.ckpt", weights_only=True) if at != 11 else last
     weight = whole["state_dict"]["operator.weight"]

@@ -98,6 +98,7 @@ def test_mistakes_of_its_user_are_one_line(kepler, tmp_path, monkeypatch, capsys
     assert sentence in errors[0]
 
 
+@pytest.mark.slow
 def test_it_passes_its_own_test(kepler, capsys):
     runpy.run_path(str(kepler / "tests" / "test_kepler.py"))["test_kepler"]()
     out = capsys.readouterr().out
@@ -132,6 +133,7 @@ def test_brief_training_lowers_the_error(kepler, tmp_path):
     assert errors[-1] < 0.3  # radians; the mean of E is about 1.2
 
 
+@pytest.mark.slow
 def test_resumed_run_ends_at_the_same_weights(kepler, tmp_path):
     """Its order of training is a function of (seed, epoch)."""
     from lit_implicit.cli import main
