@@ -83,6 +83,16 @@ def test_a_batch_that_fails_whole_gives_zero_gradients_to_every_parameter(tmp_pa
     assert logged["train/n_failed"] == 2
 
 
+def test_a_batch_that_fails_whole_does_not_count_in_the_mean_loss():
+    module = ImplicitLightningModule(Failing(), AffineObjective(), Picard(), Implicit())
+    logged = {}
+    module.log = lambda *args, **kwargs: logged.update({args[0]: args[1]})
+    sound, failing = torch.randn(2, 3), torch.full((2, 3), 100.0)
+    loss = module.training_step((sound, 2 * sound), 0)["loss"]
+    module.training_step((failing, 2 * failing), 1)
+    assert float(logged["train/loss"].compute()) == pytest.approx(float(loss), rel=1e-6)
+
+
 def test_a_record_that_is_nan_costs_its_own_loss_only(tmp_path):
     """Here the NaN enters the weights of `encode` and `decode`, not only G."""
 

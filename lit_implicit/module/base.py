@@ -84,8 +84,8 @@ class AbstractLightningModule(LightningModule, ABC):
         if n_failed == n_samples:
             loss, finite = self._nothing(), None
             for key, mean in self._means.items():
-                if key.startswith("train_"):  # else it warns, after an epoch of such batches
-                    mean.update(0.0, weight=0.0)
+                if key.startswith("train_"):  # no value, else it warns after an epoch of such
+                    mean.update(torch.zeros(0, device=self.device))
         else:
             loss, finite = self._mean_loss(y, batch, penalties)
         self.log("train/n_failed", float(n_failed), on_epoch=True, on_step=False,
