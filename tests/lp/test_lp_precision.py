@@ -1,6 +1,9 @@
 """The LP model in double precision on data in single, as `--trainer.precision 64-true` has it."""
 
+import pytest
 
+
+@pytest.mark.slow
 def test_double_precision_trains_and_tests(tmp_path, monkeypatch):
     from lit_implicit.cli import main
 

@@ -43,6 +43,7 @@ def test_curve_of_an_operator_without_parameters_is_the_closed_form(cli, tmp_pat
     assert (folder / "figures" / "test_iterates.png").is_file()
 
 
+@pytest.mark.slow
 def test_test_measures_an_operator_without_parameters(cli, tmp_path, capsys):
     args = ("--model.operator=ScalarConstruction", "--model.operator.target=tan",
             "--data.target=tan", "--model.test_max_iter=100")  # fmt: skip
@@ -53,6 +54,7 @@ def test_test_measures_an_operator_without_parameters(cli, tmp_path, capsys):
     assert report["metrics"]["test"]["error"] < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["scalar_capped", "scalar_capped_explicit"])
 def test_capped_networks_train_on_the_command_line(cli, tmp_path, capsys, config):
     """The configs as they are, but for their length and another cap."""

@@ -119,8 +119,12 @@ def test_check_names_the_fault(name, parts, sentence):
     ("name", "parts", "sentence"),
     [
         ("fit", {"data": FailsWithATrainer}, "no such rank"),
-        ("reload", {"operator": GrowsABuffer}, "do not fit the model"),
-        ("predict", {"data": NothingToPredict}, "predict_dataloader"),
+        pytest.param(
+            "reload", {"operator": GrowsABuffer}, "do not fit the model", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "predict", {"data": NothingToPredict}, "predict_dataloader", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_run_names_the_fault(name, parts, sentence, tmp_path, monkeypatch):
