@@ -135,10 +135,22 @@ class Equilibrium(nn.Module):
             OperatorError: As `forward` does.
         """
         g, z0 = self.bind(x, z0)
+        return g, self.solve_bound(g, z0)
+
+    def solve_bound(self, g: FixedPointMap, z0: Tensor) -> Solution:
+        """Solve for the fixed point of a map that `bind` made.
+
+        Args:
+            g: The map.
+            z0: Initial iterate, of the shape of the one that `bind` returned.
+
+        Raises:
+            OperatorError: As `forward` does.
+        """
         with held_still(self.operator):
             if torch.is_grad_enabled():
-                return g, self.adjoint.solve(g, z0, self.solver)
-            return g, self.solver.solve(g, z0)
+                return self.adjoint.solve(g, z0, self.solver)
+            return self.solver.solve(g, z0)
 
     def extra_repr(self) -> str:
         return f"solver={self.solver}, adjoint={self.adjoint}"

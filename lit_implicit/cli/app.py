@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -19,6 +18,7 @@ from lit_implicit.callbacks.run_report import RunReport
 from lit_implicit.checkpoint_io import WholeCheckpointIO, check_is_archive
 from lit_implicit.cli.defaults import add_callbacks, add_options, defaults_of
 from lit_implicit.cli.first_pass import COMMANDS, Request
+from lit_implicit.cli.messages import origin, refusal
 from lit_implicit.cli.parser import OneLineParser
 from lit_implicit.cli.run import Run
 from lit_implicit.cli.run_directory import make_run_directory
@@ -117,10 +117,10 @@ class ImplicitCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except Exception as err:
-            cause = _cause(err)
-            if isinstance(cause, (ValueError, MisconfigurationException)):
-                raise ConfigError(f"A setting is not allowed: {cause}") from err
-            raise cause from None
+            if found := refusal(err):
+                kind, text = found
+                raise kind(text) from err
+            raise origin(err) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the loggers and callbacks of a run."""
@@ -204,20 +204,14 @@ class ImplicitCLI(LightningCLI):
         self.test(model=self.model, datamodule=self.datamodule, ckpt_path="best" if best else None)
 
 
-def _cause(err: BaseException) -> BaseException:
-    """What a class raised, below the reports of jsonargparse about the branches of its unions."""
-    while str(err).startswith("Does not validate") and (inner := err.__cause__ or err.__context__):
-        err = inner
-    return err
-
-
 def _check_exists(ckpt_path: str | None) -> None:
-    """Complain about a missing checkpoint before anything is built; names like 'last' are none."""
-    if ckpt_path is None or "://" in ckpt_path:
-        return
-    # Names as 'last', by which Lightning looks for files of an earlier run, lead nowhere: each run
-    # has a folder of its own.
-    check_is_archive(Path(ckpt_path))
+    """Complain about a missing checkpoint before anything is built.
+
+    Names as 'last', by which Lightning looks for files of an earlier run, are none: each run has a
+    folder of its own.
+    """
+    if ckpt_path is not None and "://" not in ckpt_path:
+        check_is_archive(Path(ckpt_path))
 
 
 def _model_name(model: Any) -> str:

@@ -6,6 +6,8 @@ import re
 from argparse import ArgumentParser
 from collections.abc import Iterable
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
 from lit_implicit.cli.class_facts import annotation, arguments, subclasses, to_define
 from lit_implicit.errors import ConfigError, LitImplicitError
 
@@ -106,12 +108,10 @@ def refusal(err: Exception) -> tuple[type[LitImplicitError], str] | None:
     Returns:
         The class of the error and its text; None if it is no refusal, but a bug of the class.
     """
-    own: BaseException = err
-    while _is_report(own) and (inner := own.__cause__ or own.__context__):
-        own = inner
+    own = origin(err)
     if isinstance(own, LitImplicitError):
         return type(own), str(own)
-    if not isinstance(own, ValueError):
+    if not isinstance(own, ValueError | MisconfigurationException):
         return None
     text = str(own)
     if _WRONG_CLASS.search(text):  # the first branch, where another is the one that was meant
@@ -119,8 +119,11 @@ def refusal(err: Exception) -> tuple[type[LitImplicitError], str] | None:
     return ConfigError, f"A setting is not allowed: {text}"
 
 
-def _is_report(err: BaseException) -> bool:
-    return str(err).startswith("Does not validate")
+def origin(err: BaseException) -> BaseException:
+    """Return what a class raised, below the reports about the branches of unions."""
+    while str(err).startswith("Does not validate") and (inner := err.__cause__ or err.__context__):
+        err = inner
+    return err
 
 
 def _unknown_option(option: str, parser: ArgumentParser) -> str:

@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lit_implicit.cli.mistakes import as_mistake
 from lit_implicit.errors import LitImplicitWarning
 
+_LOGGER = logging.getLogger("lightning.pytorch.utilities.rank_zero")
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")  # Windows has not all of them
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 @contextmanager
-def changed_process(on_thread_error: Callable[[BaseException], None]) -> Iterator[None]:
+def changed_process(on_thread_error: Callable[[BaseException], bool]) -> Iterator[None]:
     """Make the process fit for a run; afterwards it is as before.
 
     Args:
-        on_thread_error: Called when a thread dies of something that is the user's to repair, such
-            as TensorBoard's writer of a full disk; other errors are shown as ever.
+        on_thread_error: Called when a thread dies, as TensorBoard's writer does of a full disk;
+            says whether that is the user's to repair. Other errors are shown as ever.
     """
     usual = warnings.formatwarning
 
@@ -34,9 +34,7 @@ def changed_process(on_thread_error: Callable[[BaseException], None]) -> Iterato
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def hook(args: threading.ExceptHookArgs) -> None:
-        if args.exc_value is not None and as_mistake(args.exc_value, None) is not None:
-            on_thread_error(args.exc_value)
-        else:
+        if args.exc_value is None or not on_thread_error(args.exc_value):
             on_error(args)
 
     threading.excepthook = hook
@@ -47,10 +45,12 @@ def changed_process(on_thread_error: Callable[[BaseException], None]) -> Iterato
             yield
     finally:
         warnings.formatwarning = usual
+        _LOGGER.removeFilter(_no_tips)
         threading.excepthook = on_error
         if is_main:  # Lightning, in the belief that the process ends, ignores Ctrl-C from then on
             for number, handler in handlers.items():
-                signal.signal(number, handler)
+                if handler is not None:  # else it is not Python's, and nobody has changed it
+                    signal.signal(number, handler)
 
 
 def _silence() -> None:
@@ -68,7 +68,7 @@ def _silence() -> None:
     # An optimizer on the command line takes the place of the module's: this is what it is for.
     warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden by")
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_tips)
+    _LOGGER.addFilter(_no_tips)
 
 
 def _no_tips(record: logging.LogRecord) -> bool:

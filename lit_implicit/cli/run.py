@@ -48,9 +48,11 @@ class Run:
     on_signal: StopOnSignal = field(default_factory=StopOnSignal)
     lost: LitImplicitError | None = None
 
-    def lose(self, err: BaseException) -> None:
-        """Note that a thread could not write."""
-        self.lost = as_mistake(err, self.folder)
+    def lose(self, err: BaseException) -> bool:
+        """Note that a thread could not write; say whether that is what it died of."""
+        mistake = as_mistake(err, self.folder)
+        self.lost = mistake or self.lost
+        return mistake is not None
 
 
 def execute(request: Request) -> int:

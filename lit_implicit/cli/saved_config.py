@@ -14,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lit_implicit.errors import CheckpointError, LitImplicitWarning
 from lit_implicit.files import replace_whole
 from lit_implicit.loading import CONFIG_KEY
+from lit_implicit.reporting.config_differences import UNSET, differences, flat
 
 
 class SavedConfig(SaveConfigCallback):
@@ -68,23 +69,18 @@ class SavedConfig(SaveConfigCallback):
                 "begin a training from its weights, give `--model.init_weights` in place of "
                 "`--ckpt_path`."
             )
-        theirs = yaml.safe_load(checkpoint.get(CONFIG_KEY) or "{}")
-        ours = yaml.safe_load(self.text)
-        for key in ("optimizer", "lr_scheduler") if theirs else ():
-            was, wanted = _different(theirs.get(key), ours.get(key))
-            if was != wanted:
-                raise CheckpointError(
-                    f"Training goes on with the checkpoint's `{key}`, {_in_words(was)}, but the "
-                    f"settings ask for {_in_words(wanted)}. Leave it as it was; or, "
-                    "to change it, begin with the weights alone: `--model.init_weights` in place "
-                    "of `--ckpt_path`."
-                )
-        changes = [
-            change
-            for key in ("data", "model", "seed_everything")
-            for change in _changes(theirs.get(key), ours.get(key), key)
-        ]
-        if theirs and changes:
+        if CONFIG_KEY not in checkpoint:
+            return
+        changes = list(_changes(checkpoint[CONFIG_KEY], self.text))
+        fixed = [change for change in changes if change.startswith(("optimizer", "lr_scheduler"))]
+        if fixed:
+            raise CheckpointError(
+                "Training goes on with the optimizer and the scheduler of the checkpoint, but the "
+                f"settings ask for others: {'; '.join(fixed)}. Leave them as they were; or, to "
+                "change them, begin with the weights alone: `--model.init_weights` in place of "
+                "`--ckpt_path`."
+            )
+        if changes:
             warnings.warn(
                 "Training goes on with other settings than those it was begun with, so it ends "
                 f"otherwise than one that was not stopped: {'; '.join(changes)}.",
@@ -93,29 +89,16 @@ class SavedConfig(SaveConfigCallback):
             )
 
 
-def _changes(was: Any, now: Any, key: str) -> Iterator[str]:
-    """Yield what is different in two configs, by key; the weights of the start do not count."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        for name in sorted({*was, *now} - {"init_weights"}):
-            short = key if name in ("init_args", "class_path") else f"{key}.{name}"
-            yield from _changes(was.get(name), now.get(name), short)
-    elif was != now:
-        yield f"{key} was {was}, is {now}"
+def _changes(was: str, now: str) -> Iterator[str]:
+    """Yield in words what differs between two configs and matters to a training that goes on.
 
-
-def _different(was: Any, wanted: Any) -> tuple[Any, Any]:
-    """Leave out the arguments that one of them has not: another torch may know more of them."""
-    if not was or not wanted or was["class_path"] != wanted["class_path"]:
-        return was, wanted
-    old, new = was.get("init_args", {}), wanted.get("init_args", {})
-    names = [name for name in old if name in new and old[name] != new[name]]
-    kept = ({name: part[name] for name in names} for part in (old, new))
-    was, wanted = ({"class_path": was["class_path"], "init_args": part} for part in kept)
-    return was, wanted
-
-
-def _in_words(part: dict[str, Any] | None) -> str:
-    if not part:
-        return "the default"
-    arguments = ", ".join(f"{k}={v}" for k, v in part.get("init_args", {}).items())
-    return f"{part['class_path'].rpartition('.')[2]}({arguments})"
+    An argument that one class of the same name lacks is none: another version may know more.
+    """
+    keys = ("optimizer", "lr_scheduler", "data", "model", "seed_everything")
+    # Null is what stands for "none was named", beside a class with arguments.
+    parts = [{k: v for k in keys if (v := yaml.safe_load(text).get(k))} for text in (was, now)]
+    for key, (old, new) in differences([dict(flat(part)) for part in parts]).items():
+        lacks = UNSET in (old, new) and ".init_args." in f".{key}"
+        if not lacks and not key.endswith("init_weights"):
+            short = key.replace("init_args.", "").removesuffix(".class_path")
+            yield f"{short} was {old}, is {new}"

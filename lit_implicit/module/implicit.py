@@ -13,7 +13,7 @@ from lit_implicit.errors import ConfigError
 from lit_implicit.layout import AbstractLayout
 from lit_implicit.module.base import AbstractLightningModule, Penalties
 from lit_implicit.objective import AbstractObjective
-from lit_implicit.operator import AbstractOperator, FixedPointMap, held_still
+from lit_implicit.operator import AbstractOperator, FixedPointMap
 from lit_implicit.regularizers import AbstractRegularizer
 from lit_implicit.solvers import AbstractSolver, Anderson, Solution
 
@@ -122,13 +122,11 @@ class ImplicitLightningModule(AbstractLightningModule):
     def _training_solve(
         self, equilibrium: Equilibrium, batch: Any
     ) -> tuple[FixedPointMap, Solution]:
-        x = self.objective.inputs(batch)
+        g, z0 = equilibrium.bind(self.objective.inputs(batch))
         if self.train_start is None:
-            return equilibrium.solve(x)
-        g, z0 = equilibrium.bind(x)
+            return g, equilibrium.solve_bound(g, z0)
         z0, keep = self.train_start(batch, g.layout, z0)
-        with held_still(self.operator):
-            solution = equilibrium.adjoint.solve(g, z0, equilibrium.solver)
+        solution = equilibrium.solve_bound(g, z0)
         keep(solution)
         return g, solution
 

@@ -1,11 +1,11 @@
-"""Several runs side by side: their results, and the settings in which they differ.
+"""Several runs side by side: their results and settings.
 
 Read from report.json and config.yaml of each run directory. Needs neither torch nor Lightning.
 """
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from lit_implicit.errors import DataError
+from lit_implicit.reporting.config_differences import flat
 
 _SEED = "seed_everything"
-_UNSET = "(not set)"
 _FIXED = ("run", "status", "seed", "parameters", "seconds", "commit", "date")
 
 
@@ -80,24 +80,12 @@ def read_run(folder: Path) -> RecordedRun:
         report = json.loads(path.read_text(encoding="utf-8"))
         config_path = folder / "config.yaml"
         text = config_path.read_text(encoding="utf-8") if config_path.is_file() else "{}"
-        config = dict(_flat(yaml.safe_load(text) or {}))
+        config = dict(flat(yaml.safe_load(text) or {}))
     except (OSError, ValueError, yaml.YAMLError) as err:
         raise DataError(f"The run directory {str(folder)!r} cannot be read: {err}") from err
     if not isinstance(report, dict):
         raise DataError(f"{str(path)!r} is not the report of a run: it holds no object.")
     return RecordedRun(folder, report, config)
-
-
-def differences(runs: Sequence[RecordedRun]) -> dict[str, list[str]]:
-    """Return the settings in which runs differ: a value per run, by key.
-
-    Where the class of an object differs, its arguments say nothing more and are left out.
-    """
-    keys = dict.fromkeys(key for run in runs for key in run.config)
-    rows = {key: [_show(run.config.get(key, _UNSET)) for run in runs] for key in keys}
-    rows = {key: values for key, values in rows.items() if len(set(values)) > 1}
-    other = [k.removesuffix("class_path") + "init_args" for k in rows if k.endswith(".class_path")]
-    return {key: values for key, values in rows.items() if not key.startswith(tuple(other))}
 
 
 def over_seeds(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
@@ -133,18 +121,3 @@ def over_seeds(runs: Sequence[RecordedRun]) -> list[dict[str, Any]]:
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of all columns that occur in rows, in the order of their appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(node, list) and any(isinstance(part, Mapping) for part in node):
-        for number, part in enumerate(node):
-            yield from _flat(part, f"{prefix}.{number}")
-    else:
-        yield prefix, node
-
-
-def _show(value: Any) -> str:
-    return "null" if value is None else str(value)

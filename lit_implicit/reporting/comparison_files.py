@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lit_implicit.reporting.comparison import RecordedRun, columns_of, differences, over_seeds
+from lit_implicit.reporting.comparison import RecordedRun, columns_of, over_seeds
+from lit_implicit.reporting.config_differences import differences
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +30,7 @@ def print_comparison(runs: Sequence[RecordedRun]) -> None:
     )
     for row in over_seeds(runs):
         print(f"{row['run']}: {', '.join(_spread(row))}")  # noqa: T201
-    settings = differences(runs)
+    settings = differences([run.config for run in runs])
     if settings:
         console.print(_table(["setting", *numbers], [[k, *v] for k, v in settings.items()]))
     for number, run in zip(numbers, runs, strict=True):
@@ -72,7 +73,7 @@ def _markdown(runs: Sequence[RecordedRun], rows: Sequence[Mapping[str, Any]]) ->
     spreads = [f"- {row['run']}: {', '.join(_spread(row))}" for row in over_seeds(runs)]
     if spreads:
         blocks.append("\n".join(spreads))
-    if settings := differences(runs):
+    if settings := differences([run.config for run in runs]):
         blocks.append(_grid(["setting", *numbers], [[k, *v] for k, v in settings.items()]))
     return "\n\n".join(blocks) + "\n"
 

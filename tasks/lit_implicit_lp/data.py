@@ -169,31 +169,35 @@ class LPDataModule(LightningDataModule):
         }
         for name, (value, minimum) in least.items():
             if value < minimum:
-                raise ValueError(f"`data.{name}` must be at least {minimum}, got {value}.")
+                raise ValueError(f"`LPDataModule.{name}` must be at least {minimum}, got {value}.")
         if self.seed >= 2**63:  # the generator of the order of training takes no more
-            raise ValueError(f"`data.seed` must be below 2**63, got {self.seed}.")
+            raise ValueError(f"`LPDataModule.seed` must be below 2**63, got {self.seed}.")
         if not self.root:
-            raise ValueError("`data.root` is empty; give a folder, as data/lp.")
+            raise ValueError("`LPDataModule.root` is empty; give a folder, as data/lp.")
         if not self.sizes:
-            raise ValueError("`data.sizes` is empty; the paper's is [[10, 50, 100]].")
+            raise ValueError("`LPDataModule.sizes` is empty; the paper's is [[10, 50, 100]].")
         for size in self.sizes:
             if len(size) != 3 or min(size) < 1 or size[2] > size[0] * size[1]:
                 raise ValueError(
-                    "`data.sizes` must hold (constraints, variables, nonzeros) of at least 1, with "
-                    f"at most constraints * variables nonzeros, got {size}; the paper's is "
+                    "`LPDataModule.sizes` must hold (constraints, variables, nonzeros) of at least "
+                    f"1, with at most constraints * variables nonzeros, got {size}; the paper's is "
                     "[[10, 50, 100]]."
                 )
         if not 0 < self.perturb_norm < math.inf:
-            raise ValueError(f"`data.perturb_norm` must be positive, got {self.perturb_norm}.")
+            raise ValueError(
+                f"`LPDataModule.perturb_norm` must be positive, got {self.perturb_norm}."
+            )
         if self.dtype not in _DTYPES:
-            raise ValueError(f"`data.dtype` must be 'float32' or 'float64', got {self.dtype!r}.")
+            raise ValueError(
+                f"`LPDataModule.dtype` must be 'float32' or 'float64', got {self.dtype!r}."
+            )
         for name, given, allowed in (
             ("perturb_modes", self.perturb_modes, MODES),
             ("perturb_splits", self.perturb_splits, ("val", "test")),
         ):
             if unknown := set(given) - set(allowed):
                 raise ValueError(
-                    f"`data.{name}` may hold {', '.join(allowed)}, got {sorted(unknown)}."
+                    f"`LPDataModule.{name}` may hold {', '.join(allowed)}, got {sorted(unknown)}."
                 )
 
 

@@ -51,7 +51,7 @@ class ScalarDataModule(LightningDataModule):
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
         super().__init__()
-        find_target(target, "data.target")
+        find_target(target, "ScalarDataModule.target")
         self.target: str = target
         self.n_points = {"train": n_train, "val": n_val, "test": n_test}
         self.points, self.closest, self.seed = points, closest, seed
@@ -152,19 +152,25 @@ class ScalarDataModule(LightningDataModule):
         }
         for name, (value, minimum) in least.items():
             if value < minimum:
-                raise ValueError(f"`data.{name}` must be at least {minimum}, got {value}.")
+                raise ValueError(
+                    f"`ScalarDataModule.{name}` must be at least {minimum}, got {value}."
+                )
         if self.seed >= 2**63:  # the generator of the order of training takes no more
-            raise ValueError(f"`data.seed` must be below 2**63, got {self.seed}.")
+            raise ValueError(f"`ScalarDataModule.seed` must be below 2**63, got {self.seed}.")
         choices: dict[str, tuple[str, tuple[str, ...]]] = {
             "points": (self.points, ("uniform", "grid")),
             "dtype": (self.dtype, tuple(_DTYPES)),
         }
         for name, (given, allowed) in choices.items():
             if given not in allowed:
-                raise ValueError(f"`data.{name}` must be {' or '.join(allowed)}, got {given!r}.")
+                raise ValueError(
+                    f"`ScalarDataModule.{name}` must be {' or '.join(allowed)}, got {given!r}."
+                )
         # 0.5 is half of the shortest interval between two singular points.
         if not 0 < self.closest < 0.5:
-            raise ValueError(f"`data.closest` must lie in (0, 0.5), got {self.closest}.")
+            raise ValueError(
+                f"`ScalarDataModule.closest` must lie in (0, 0.5), got {self.closest}."
+            )
 
 
 class _Points(Dataset[ScalarBatch]):

@@ -8,7 +8,8 @@ import yaml
 
 from lit_implicit.cli import main
 from lit_implicit.errors import DataError
-from lit_implicit.reporting.comparison import differences, over_seeds, read_run
+from lit_implicit.reporting.comparison import over_seeds, read_run
+from lit_implicit.reporting.config_differences import differences
 
 
 def solver(name, **init_args):
@@ -69,7 +70,7 @@ def test_settings_that_differ_are_found_at_any_depth(make_run):
         read_run(make_run("b", 0.1, seed=1, trainer={"max_epochs": 3, "precision": None})),
         read_run(make_run("c", 0.1, trainer={"max_epochs": 4})),
     ]
-    assert differences(runs) == {
+    assert differences([run.config for run in runs]) == {
         "seed_everything": ["0", "1", "0"],
         "trainer.max_epochs": ["3", "3", "4"],
         "trainer.precision": ["(not set)", "null", "(not set)"],
@@ -81,7 +82,7 @@ def test_another_class_is_one_difference_not_one_per_argument(make_run):
         read_run(make_run("a", 0.1)),
         read_run(make_run("b", 0.1, model={"solver": solver("Anderson", depth=5, rtol=0.1)})),
     ]
-    found = differences(runs)
+    found = differences([run.config for run in runs])
     assert found == {"model.solver.class_path": ["lit_implicit.Picard", "lit_implicit.Anderson"]}
 
 
