@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lit_implicit.data import EpochDataLoader
 from lit_implicit_lp.cache import LabelCache
-from lit_implicit_lp.generator import MODES, Size
+from lit_implicit_lp.generator import FAMILIES, MODES, Family, Size
 from lit_implicit_lp.graph import LPGraphs
 from lit_implicit_lp.labels import LabelSettings
 
@@ -49,6 +49,9 @@ class LPDataModule(LightningDataModule):
             by default.
         dtype: Precision of batches; the networks cast to that of their weights.
         progress: Show a progress bar while programs are solved.
+        family: Law of the programs: `paper`, or `row_sparse`, equally many nonzeros in each row and
+            a feasible point in each program, which has solutions at sizes where the paper's has
+            hardly any: [[50, 250, 500]], [[200, 1000, 2000]].
 
     Raises:
         ValueError: If an argument is out of range.
@@ -74,6 +77,7 @@ class LPDataModule(LightningDataModule):
         drop_degenerate: bool = False,
         dtype: Literal["float32", "float64"] = "float32",
         progress: bool = True,
+        family: Family = "paper",
     ) -> None:
         super().__init__()
         self.root = root
@@ -88,6 +92,7 @@ class LPDataModule(LightningDataModule):
         self.drop_degenerate = drop_degenerate
         self.dtype = dtype
         self.progress = progress
+        self.family: Family = family
         self._check()
         self._graphs: dict[str, LPGraphs] = {}
 
@@ -155,7 +160,7 @@ class LPDataModule(LightningDataModule):
     def _cache(self, split: str) -> LabelCache:
         modes = self.perturb_modes if split in self.perturb_splits else ()
         settings = LabelSettings(
-            self.seed, STREAMS[split], self.sizes, modes, float(self.perturb_norm)
+            self.seed, STREAMS[split], self.sizes, modes, float(self.perturb_norm), self.family
         )
         return LabelCache(self.root, settings)
 
@@ -183,6 +188,16 @@ class LPDataModule(LightningDataModule):
                     f"1, with at most constraints * variables nonzeros, got {size}; the paper's is "
                     "[[10, 50, 100]]."
                 )
+        if self.family not in FAMILIES:
+            raise ValueError(
+                f"`LPDataModule.family` must be {' or '.join(map(repr, FAMILIES))}, got "
+                f"{self.family!r}."
+            )
+        if self.family == "row_sparse" and (odd := [s for s in self.sizes if s[2] % s[0]]):
+            raise ValueError(
+                "`LPDataModule.sizes` of the family 'row_sparse' must hold equally many nonzeros "
+                f"for each constraint, got {odd[0]}; 10 a row are [[50, 250, 500]]."
+            )
         if not 0 < self.perturb_norm < math.inf:
             raise ValueError(
                 f"`LPDataModule.perturb_norm` must be positive, got {self.perturb_norm}."
