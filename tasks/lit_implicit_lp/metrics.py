@@ -1,4 +1,7 @@
-"""Measures of an approximate solution, per program, and their means over all programs."""
+"""Measures of an answer to linear programs, per program, and their means over all programs.
+
+An answer is a tensor of all solutions y, or an `LPSolution`.
+"""
 
 from typing import Any
 
@@ -8,14 +11,15 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lit_implicit.layout import Ragged
+from lit_implicit_lp.solution import primal
 
 
-def violation(y: Tensor, batch: Any) -> Tensor:
-    """Return by how much `y` breaks constraints and bounds, shape `(n,)`.
+def violation(answer: Any, batch: Any) -> Tensor:
+    """Return by how much y breaks constraints and bounds, shape `(n,)`.
 
     The 2-norm of all excesses of a program, relative to `1 + |b|`, as LP solvers measure it.
     """
-    n = batch.num_graphs
+    y, n = primal(answer), batch.num_graphs
     rows, columns = batch.edge_index
     products = batch.coefficients * y[columns]  # as wide as the wider of data and answer
     activity = products.new_zeros(len(batch.b)).index_add(0, rows, products)
@@ -27,15 +31,15 @@ def violation(y: Tensor, batch: Any) -> Tensor:
     return squares.sqrt() / (1 + constraints.norm(batch.b))
 
 
-def objective_value(y: Tensor, batch: Any) -> Tensor:
-    """Return `c @ y` of each program, shape `(n,)`."""
-    return Ragged(batch.batch, batch.num_graphs).dot(batch.c, y)
+def objective_value(answer: Any, batch: Any) -> Tensor:
+    """Return c @ y of each program, shape `(n,)`."""
+    return Ragged(batch.batch, batch.num_graphs).dot(batch.c, primal(answer))
 
 
-def relative_error(y: Tensor, batch: Any) -> Tensor:
+def relative_error(answer: Any, batch: Any) -> Tensor:
     """Return `|y - y*| / (|y*| + 1)` of each program, in 2-norms, shape `(n,)`."""
     layout = Ragged(batch.batch, batch.num_graphs)
-    return layout.norm(y - batch.target) / (layout.norm(batch.target) + 1)
+    return layout.norm(primal(answer) - batch.target) / (layout.norm(batch.target) + 1)
 
 
 class _MeanOverPrograms(Metric):
@@ -60,7 +64,7 @@ class _MeanOverPrograms(Metric):
 class Violation(_MeanOverPrograms):
     """Mean over programs of `violation`."""
 
-    def update(self, preds: Tensor, batch: Any) -> None:
+    def update(self, preds: Any, batch: Any) -> None:
         """Add the programs of a batch."""
         self.values.append(violation(preds, batch))
 
@@ -68,7 +72,7 @@ class Violation(_MeanOverPrograms):
 class ObjectiveGap(_MeanOverPrograms):
     """Mean over programs of `|c y - c y*| / (1 + |c y*|)`."""
 
-    def update(self, preds: Tensor, batch: Any) -> None:
+    def update(self, preds: Any, batch: Any) -> None:
         """Add the programs of a batch."""
         gap = (objective_value(preds, batch) - batch.objective).abs()
         self.values.append(gap / (1 + batch.objective.abs()))
@@ -77,7 +81,7 @@ class ObjectiveGap(_MeanOverPrograms):
 class ErrorSpread(_MeanOverPrograms):
     """Standard deviation over programs of `relative_error`."""
 
-    def update(self, preds: Tensor, batch: Any) -> None:
+    def update(self, preds: Any, batch: Any) -> None:
         """Add the programs of a batch."""
         self.values.append(relative_error(preds, batch))
 

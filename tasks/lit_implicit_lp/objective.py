@@ -16,6 +16,7 @@ from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
 from lit_implicit_lp.metrics import ErrorSpread, ObjectiveGap, Violation, relative_error
 from lit_implicit_lp.output import draw_solutions, write_predictions
+from lit_implicit_lp.solution import primal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 class LPObjective(AbstractObjective):
     """Predict the solution of a linear program.
+
+    The answer is a tensor of all solutions y, or an `LPSolution`, whose duals and steps play no
+    part in losses and errors.
 
     Args:
         loss: `mse`, the paper's: the mean over a program's variables of the squared difference; or
@@ -81,8 +85,8 @@ class LPObjective(AbstractObjective):
         return relative_error(y, batch)
 
     def distance(self, y: Any, y2: Any, batch: Any) -> Tensor:
-        """Return the 2-norm of the difference of two answers, per program."""
-        return self._norm(y - y2, batch)
+        """Return the 2-norm of the difference of two solutions y; duals do not count."""
+        return self._norm(primal(y) - primal(y2), batch)
 
     @property
     def modes(self) -> Mapping[str, Mode]:
@@ -141,20 +145,20 @@ class LPObjective(AbstractObjective):
 
     def figures(self, y: Any, batch: Any) -> Mapping[str, "Figure"]:
         """Draw the predicted against the exact solution for the first programs of the batch."""
-        return {"solutions": draw_solutions(y, batch, self.error(y, batch))}
+        return {"solutions": draw_solutions(primal(y), batch, self.error(y, batch))}
 
     def write(self, y: Any, solution: "Solution | None", batch: Any, folder: Path) -> None:
         """Write `programs_*.csv`, a row per program, and `solutions_*.csv`, one per variable.
 
         The number in a file's name is the index of its first program.
         """
-        write_predictions(y, solution, batch, self.error(y, batch), folder)
+        write_predictions(primal(y), solution, batch, self.error(y, batch), folder)
 
     def _norm(self, y: Tensor, batch: Any) -> Tensor:
         return _layout(batch).norm(y)
 
-    def _squares(self, y: Tensor, batch: Any) -> Tensor:
-        difference = y - batch.target
+    def _squares(self, y: Any, batch: Any) -> Tensor:
+        difference = primal(y) - batch.target
         return _layout(batch).dot(difference, difference)
 
 
