@@ -51,7 +51,8 @@ class LPDataModule(LightningDataModule):
         progress: Show a progress bar while programs are solved.
         family: Law of the programs: `paper`, or `row_sparse`, equally many nonzeros in each row and
             a feasible point in each program, which has solutions at sizes where the paper's has
-            hardly any: [[50, 250, 500]], [[200, 1000, 2000]].
+            hardly any: [[50, 250, 500]], [[200, 1000, 2000]]; or `mixed`, either by chance.
+        train_family: Law of the programs to train on, where it is another one.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -78,6 +79,7 @@ class LPDataModule(LightningDataModule):
         dtype: Literal["float32", "float64"] = "float32",
         progress: bool = True,
         family: Family = "paper",
+        train_family: Family | None = None,
     ) -> None:
         super().__init__()
         self.root = root
@@ -93,6 +95,7 @@ class LPDataModule(LightningDataModule):
         self.dtype = dtype
         self.progress = progress
         self.family: Family = family
+        self.train_family: Family = train_family or family
         self._check()
         self._graphs: dict[str, LPGraphs] = {}
 
@@ -159,8 +162,9 @@ class LPDataModule(LightningDataModule):
 
     def _cache(self, split: str) -> LabelCache:
         modes = self.perturb_modes if split in self.perturb_splits else ()
+        family = self.train_family if split == "train" else self.family
         settings = LabelSettings(
-            self.seed, STREAMS[split], self.sizes, modes, float(self.perturb_norm), self.family
+            self.seed, STREAMS[split], self.sizes, modes, float(self.perturb_norm), family
         )
         return LabelCache(self.root, settings)
 
@@ -188,15 +192,17 @@ class LPDataModule(LightningDataModule):
                     f"1, with at most constraints * variables nonzeros, got {size}; the paper's is "
                     "[[10, 50, 100]]."
                 )
-        if self.family not in FAMILIES:
+        families = {"family": self.family, "train_family": self.train_family}
+        for name, family in families.items():
+            if family not in FAMILIES:
+                raise ValueError(
+                    f"`LPDataModule.{name}` must be one of {', '.join(FAMILIES)}, got {family!r}."
+                )
+        odd = [size for size in self.sizes if size[2] % size[0]]
+        if odd and set(families.values()) != {"paper"}:
             raise ValueError(
-                f"`LPDataModule.family` must be {' or '.join(map(repr, FAMILIES))}, got "
-                f"{self.family!r}."
-            )
-        if self.family == "row_sparse" and (odd := [s for s in self.sizes if s[2] % s[0]]):
-            raise ValueError(
-                "`LPDataModule.sizes` of the family 'row_sparse' must hold equally many nonzeros "
-                f"for each constraint, got {odd[0]}; 10 a row are [[50, 250, 500]]."
+                "`LPDataModule.sizes` must hold equally many nonzeros for each constraint, except "
+                f"in the family 'paper', got {odd[0]}; 10 a row are [[50, 250, 500]]."
             )
         if not 0 < self.perturb_norm < math.inf:
             raise ValueError(

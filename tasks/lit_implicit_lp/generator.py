@@ -20,8 +20,8 @@ FEATURES = {"A": "coefficients", "b": "b", "c": "c", "l": "lower", "u": "upper"}
 Size = tuple[int, int, int]
 """Numbers of constraints, of variables and of nonzeros of A."""
 
-Family = Literal["paper", "row_sparse"]
-"""The law of the programs: that of the paper, or one that has a solution at every size."""
+Family = Literal["paper", "row_sparse", "mixed"]
+"""The law of the programs: the paper's, one that has a solution at every size, or either."""
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
@@ -39,15 +39,16 @@ def draw_program(
       [-1, 1]. About half of the programs of the paper's size have a feasible point; of larger ones
       with as many nonzeros per row, hardly any.
     - `row_sparse`: each row has equally many nonzeros, in distinct random columns, and the
-      right-hand sides are those of a point drawn uniformly between the bounds, an inequality with a
-      slack uniform on [0, 1]. So every program has a solution, whatever its size.
+      right-hand sides are those of a point drawn uniformly between the bounds. So every program
+      has a solution, whatever its size.
+    - `mixed`: a program of either family, with even chances.
 
     Args:
         seed: Seed of the whole data set, at least 0.
         stream: Number of the split; splits share no program.
         index: Number of the program in its stream.
         sizes: Sizes (constraints, variables, nonzeros), one of which is drawn; (10, 50, 100) is
-            the paper's. For `row_sparse` the nonzeros are a multiple of the constraints.
+            the paper's. But for `paper` the nonzeros are a multiple of the constraints.
         family: The law.
 
     References:
@@ -55,6 +56,8 @@ def draw_program(
     """
     rng = _generator(seed, stream, index)
     size = sizes[int(rng.integers(len(sizes)))]
+    if family == "mixed":
+        family = "paper" if rng.random() < 0.5 else "row_sparse"
     return _draw_row_sparse(rng, *size) if family == "row_sparse" else _draw_paper(rng, *size)
 
 
@@ -82,20 +85,17 @@ def _draw_row_sparse(
     per_row = n_nonzeros // n_constraints
     lower, upper = _draw_bounds(rng, n_variables)
     columns = [rng.choice(n_variables, per_row, replace=False) for _ in range(n_constraints)]
-    is_equality = rng.random(n_constraints) < 0.3
     program = LinearProgram(
         c=0.01 * rng.uniform(-1.0, 1.0, n_variables),
         rows=np.repeat(np.arange(n_constraints), per_row),
         columns=np.sort(columns, axis=1).ravel(),
         coefficients=rng.normal(size=n_constraints * per_row),
         b=np.zeros(n_constraints),
-        is_equality=is_equality,
+        is_equality=rng.random(n_constraints) < 0.3,
         lower=lower,
         upper=upper,
     )
-    inside = rng.uniform(lower, upper)
-    slack = np.where(is_equality, 0.0, rng.random(n_constraints))
-    return replace(program, b=program.activity(inside) + slack)
+    return replace(program, b=program.activity(rng.uniform(lower, upper)))
 
 
 def _draw_bounds(rng: np.random.Generator, n_variables: int) -> Floats:

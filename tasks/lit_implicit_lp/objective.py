@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from lit_implicit.solvers import Solution
 
+_FLOOR = 1e-3
+"""An error below this is good enough: the logarithm sees no more of it."""
+
 
 class LPObjective(AbstractObjective):
     """Predict the solution of a linear program.
@@ -32,7 +35,8 @@ class LPObjective(AbstractObjective):
 
     Args:
         loss: `mse`, the paper's: the mean over a program's variables of the squared difference; or
-            `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`.
+            `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`; or `log`: the logarithm of
+            `error + 0.001`, which weighs early and late iterations alike.
 
     Raises:
         ValueError: If the loss is unknown.
@@ -41,10 +45,12 @@ class LPObjective(AbstractObjective):
         arXiv:2510.03638, linear programming.
     """
 
-    def __init__(self, loss: Literal["mse", "relative"] = "relative") -> None:
+    def __init__(self, loss: Literal["mse", "relative", "log"] = "relative") -> None:
         super().__init__()
-        if loss not in ("mse", "relative"):
-            raise ValueError(f"`LPObjective.loss` must be 'mse' or 'relative', got {loss!r}.")
+        if loss not in ("mse", "relative", "log"):
+            raise ValueError(
+                f"`LPObjective.loss` must be 'mse', 'relative' or 'log', got {loss!r}."
+            )
         self.kind = loss
 
     def inputs(self, batch: Any) -> LPFeatures:
@@ -74,6 +80,8 @@ class LPObjective(AbstractObjective):
 
     def loss(self, y: Any, batch: Any) -> Tensor:
         """Return the loss of each program."""
+        if self.kind == "log":
+            return (self.error(y, batch) + _FLOOR).log()
         if self.kind == "relative":
             size: Tensor = (self._norm(batch.target, batch) + 1) ** 2
         else:
