@@ -15,6 +15,7 @@ _WORDS = {
     "loss": "loss (lower is better)",
     "error": "error (lower is better)",
     "relative_residual": "relative residual |G(z) - z| / |G(z)|",
+    "n_iter": "iterations",
     "n_iter_mean": "iterations, mean",
     "n_iter_max": "iterations, most",
     "converged": "share of samples converged",
@@ -86,6 +87,8 @@ def _metric_tables(content: Mapping[str, Any]) -> "list[Table]":
     from rich.table import Table
 
     metrics = content["metrics"]
+    if rows := content.get("predictions"):
+        return [_row_table(rows)]
     stages = [stage for stage in _STAGES if metrics.get(stage)]
     if not stages:
         return []
@@ -96,6 +99,23 @@ def _metric_tables(content: Mapping[str, Any]) -> "list[Table]":
     for name in sorted(names, key=_order):
         table.add_row(in_words(name), *(_number(metrics[stage].get(name)) for stage in stages))
     return [table]
+
+
+def _row_table(rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """What `predict` found, as the task puts it; numbers above 1 with more digits."""
+    from rich.table import Table
+
+    table = Table()
+    for name in rows[0]:
+        is_text = any(isinstance(row[name], str) for row in rows)
+        table.add_column(in_words(name), justify="left" if is_text else "right")
+    for row in rows:
+        large = (isinstance(value, float) and abs(value) >= 1 for value in row.values())
+        cells = zip(row.values(), large, strict=True)
+        table.add_row(
+            *(f"{value:.8g}" if is_large else _number(value) for value, is_large in cells)
+        )
+    return table
 
 
 def _curve_tables(curves: Mapping[str, Sequence[float]]) -> "list[Table]":

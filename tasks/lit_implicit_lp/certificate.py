@@ -101,7 +101,7 @@ def farkas(
         for large-scale linear programming, arXiv:2102.04592: differences of iterates converge to
         certificates.
     """
-    d = _project_dual(x, direction.to(_dtype(x, direction)))
+    d = project_dual(x, direction.to(_dtype(x, direction)))
     return _farkas(x, d, (matrix.mT @ d[:, None])[:, 0], lengths or Lengths.of(matrix), tolerance)
 
 
@@ -120,7 +120,7 @@ def ray(
         direction: As the difference of two primal iterates, shape `(n_variables,)`.
         lengths: `Lengths.of(matrix)`, where it is known.
     """
-    w = _project_primal(x, direction.to(_dtype(x, direction)))
+    w = project_primal(x, direction.to(_dtype(x, direction)))
     return _ray(x, w, (matrix @ w[:, None])[:, 0], lengths or Lengths.of(matrix))
 
 
@@ -149,8 +149,8 @@ def verdict(
     """
     dtype = _dtype(x, answer.primal)
     y, dual = answer.primal.to(dtype), answer.dual.to(dtype)
-    w = _project_primal(x, answer.primal_step.to(dtype))
-    d = _project_dual(x, answer.dual_step.to(dtype))
+    w = project_primal(x, answer.primal_step.to(dtype))
+    d = project_dual(x, answer.dual_step.to(dtype))
     products = matrix @ torch.stack([y, w], dim=-1)
     transposed = matrix.mT @ torch.stack([dual, d], dim=-1)
     lengths = lengths or Lengths.of(matrix)
@@ -200,12 +200,14 @@ def _certificate(value: Tensor, violation: Tensor, total: Tensor, size: Tensor) 
     return Certificate(value, violation * (total / size.clamp(min=tiny)).clamp(min=1))
 
 
-def _project_dual(x: LPFeatures, direction: Tensor) -> Tensor:
+def project_dual(x: LPFeatures, direction: Tensor) -> Tensor:
+    """Return a dual direction with the signs of multipliers, its largest entry 1."""
     d = torch.where(x.is_equality.bool(), direction, direction.clamp(min=0))
     return _unit(d, x.constraint_batch, x.n)
 
 
-def _project_primal(x: LPFeatures, direction: Tensor) -> Tensor:
+def project_primal(x: LPFeatures, direction: Tensor) -> Tensor:
+    """Return a primal direction that leaves no finite bound, its largest entry 1."""
     w = torch.where(x.lower.isfinite(), direction.clamp(min=0), direction)
     w = torch.where(x.upper.isfinite(), w.clamp(max=0), w)
     return _unit(w, x.batch, x.n)
