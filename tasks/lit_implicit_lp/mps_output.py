@@ -109,13 +109,21 @@ def _judged(file: MPSProgram, answer: Any, rtol: float) -> dict[str, Any]:
         "gap": _number(float(found.gap)),
     }
     if status is LPVerdict.INFEASIBLE:
-        d = file.row_duals(project_dual(x, answer.dual_step).numpy())
-        proof = farkas(x, matrix, answer.dual_step)
+        proofs = [(farkas(x, matrix, d), d) for d in (answer.dual_step, answer.dual)]
+        proof, direction = _holding(proofs)
+        d = file.row_duals(project_dual(x, direction).numpy())
         judged["certificate"] = _certificate(proof, file.rows, -d if file.maximize else d)
     if status is LPVerdict.UNBOUNDED:
-        w = project_primal(x, answer.primal_step).numpy()
-        judged["certificate"] = _certificate(ray(x, matrix, answer.primal_step), file.variables, w)
+        proofs = [(ray(x, matrix, w), w) for w in (answer.primal_step, answer.primal)]
+        proof, direction = _holding(proofs)
+        w = project_primal(x, direction).numpy()
+        judged["certificate"] = _certificate(proof, file.variables, w)
     return judged
+
+
+def _holding(proofs: list[tuple[Certificate, Tensor]]) -> tuple[Certificate, Tensor]:
+    """Return the proof that holds, with its direction; the first, where bounds alone decided."""
+    return next((found for found in proofs if found[0].holds()), proofs[0])
 
 
 def _certificate(proof: Certificate, names: Sequence[str], direction: Any) -> dict[str, Any]:
