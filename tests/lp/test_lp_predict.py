@@ -189,3 +189,11 @@ def test_netlib_files_end_in_their_known_status(tmp_path, predict):
     assert found["status"] == "OPTIMAL"
     assert found["n_iter"] <= 2000
     assert found["objective"] == pytest.approx(OPTIMAL["afiro"], rel=2e-4)
+
+
+@pytest.mark.parametrize(("settings", "status"), [([], "UNDECIDED"), (DOUBLE, "OPTIMAL")])
+def test_double_precision_reaches_what_single_cannot(tmp_path, predict, settings, status):
+    tight = ["--model.operator.rtol=1e-9", "--model.objective.rtol=1e-9"]
+    path = write(tmp_path, IMPOSSIBLE.replace("RHS sum 5", "RHS sum 3.1"))  # 3.1 is no float32
+    assert predict([path], *PDHG, *settings, *tight, "--model.solver.max_iter=500")[0] == 0
+    assert read(tmp_path, "a")["status"] == status
