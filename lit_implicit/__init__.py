@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_implicit.adjoints import AbstractAdjoint, Implicit, JacobianFree, Unrolled
-    from lit_implicit.callbacks import AdjointSchedule, IterationBudget, WarmStart
+    from lit_implicit.callbacks import AdjointSchedule, BestWeights, IterationBudget, WarmStart
     from lit_implicit.equilibrium import Equilibrium
     from lit_implicit.layout import AbstractLayout, Dense, Ragged
     from lit_implicit.loading import load
@@ -34,7 +34,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "adjoints": ("AbstractAdjoint", "Implicit", "JacobianFree", "Unrolled"),
-    "callbacks": ("AdjointSchedule", "IterationBudget", "WarmStart"),
+    "callbacks": ("AdjointSchedule", "BestWeights", "IterationBudget", "WarmStart"),
     "equilibrium": ("Equilibrium",),
     "layout": ("AbstractLayout", "Dense", "Ragged"),
     "loading": ("load",),
@@ -68,6 +68,7 @@ __all__ = [
     "AbstractSolver",
     "AdjointSchedule",
     "Anderson",
+    "BestWeights",
     "Broyden",
     "Dense",
     "Equilibrium",

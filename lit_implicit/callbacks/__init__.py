@@ -2,6 +2,7 @@
 
 from lit_implicit.callbacks.adjoint_schedule import AdjointSchedule
 from lit_implicit.callbacks.audit_monitor import AuditMonitor
+from lit_implicit.callbacks.best_weights import BestWeights
 from lit_implicit.callbacks.failure_guard import FailureGuard
 from lit_implicit.callbacks.gallery import Gallery
 from lit_implicit.callbacks.iteration_budget import IterationBudget
@@ -15,6 +16,7 @@ from lit_implicit.callbacks.warm_start import WarmStart
 __all__ = [
     "AdjointSchedule",
     "AuditMonitor",
+    "BestWeights",
     "FailureGuard",
     "Gallery",
     "IterationBudget",

@@ -1,12 +1,15 @@
-"""Linear programs: from the program's data to its solution, by a graph network that is iterated."""
+"""Linear programs: from the program's data to its solution, by an operator that is iterated."""
 
 from lit_implicit.task import TaskSpec
 
 task = TaskSpec(
-    summary="Linear programs: predict the solution with a graph network iterated to a fixed point.",
+    summary="Linear programs: a learned primal-dual solver with certificates, and a graph network.",
     data="lit_implicit_lp.data.LPDataModule",
     objective="lit_implicit_lp.objective.LPObjective",
-    operators={"gnn": "lit_implicit_lp.operator.LPGraphOperator"},
+    operators={
+        "primal_dual": "lit_implicit_lp.primal_dual.LPPrimalDual",
+        "gnn": "lit_implicit_lp.operator.LPGraphOperator",
+    },
     baselines={"gnn": "lit_implicit_lp.network.LPGraphNetwork"},
     install="pip install 'lit-implicit[lp]'",
 )

@@ -163,7 +163,8 @@ class LabelCache:
             f"Only {n_found} of {n_candidates} random linear programs of `sizes` "
             f"{list(self.settings.sizes)} have a solution that counts "
             f"({n_found / n_candidates:.1%}, at least {MIN_SHARE:.0%} is needed), "
-            f"{n} are wanted. Use fewer constraints, or more nonzeros per constraint."
+            f"{n} are wanted. Use fewer constraints, or more nonzeros per constraint, or "
+            "`data.family: row_sparse`, whose programs have a solution at every size."
         )
 
 

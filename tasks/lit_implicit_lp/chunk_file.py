@@ -7,7 +7,6 @@ from typing import BinaryIO
 import numpy as np
 
 from lit_implicit.files import replace_whole
-from lit_implicit_lp.generator import draw_program
 from lit_implicit_lp.labels import CHUNK, Arrays, LabelledPrograms, LabelSettings, fields, kind
 from lit_implicit_lp.oracle import LPStatus
 
@@ -86,6 +85,6 @@ def _check(chunk: Arrays, settings: LabelSettings, number: int) -> None:
         # Programs of other settings, another chunk's, or those of another version of numpy.
         programs = LabelledPrograms.join([chunk])
         for i in (0, len(index) - 1):
-            drawn = draw_program(settings.seed, settings.stream, int(index[i]), settings.sizes)
+            drawn = settings.program(int(index[i]))
             if index[i] // CHUNK != number or not programs.program(i).equals(drawn):
                 raise ValueError("it holds other programs than the settings draw")

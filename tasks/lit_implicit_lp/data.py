@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lit_implicit.data import EpochDataLoader
 from lit_implicit_lp.cache import LabelCache
-from lit_implicit_lp.generator import MODES, Size
+from lit_implicit_lp.generator import FAMILIES, MODES, Family, Size
 from lit_implicit_lp.graph import LPGraphs
 from lit_implicit_lp.labels import LabelSettings
 from lit_implicit_lp.mps_graphs import MPSGraphs
@@ -50,6 +50,10 @@ class LPDataModule(LightningDataModule):
             by default.
         dtype: Precision of batches; the networks cast to that of their weights.
         progress: Show a progress bar while programs are solved.
+        family: Law of the programs: `paper`, or `row_sparse`, equally many nonzeros in each row and
+            a feasible point in each program, which has solutions at sizes where the paper's has
+            hardly any: [[50, 250, 500]], [[200, 1000, 2000]]; or `mixed`, either by chance.
+        train_family: Law of the programs to train on, where it is another one.
         files: Linear programs of your own, for `predict` alone: paths of files in MPS format (also
             .mps.gz), folders of such, or patterns as 'netlib/*.mps'. Each is a batch by itself.
 
@@ -77,6 +81,8 @@ class LPDataModule(LightningDataModule):
         drop_degenerate: bool = False,
         dtype: Literal["float32", "float64"] = "float32",
         progress: bool = True,
+        family: Family = "paper",
+        train_family: Family | None = None,
         files: Sequence[str] = (),
     ) -> None:
         super().__init__()
@@ -92,6 +98,8 @@ class LPDataModule(LightningDataModule):
         self.drop_degenerate = drop_degenerate
         self.dtype = dtype
         self.progress = progress
+        self.family: Family = family
+        self.train_family: Family = train_family or family
         self.files = (files,) if isinstance(files, str) else tuple(files)
         self._check()
         self._graphs: dict[str, LPGraphs] = {}
@@ -178,8 +186,9 @@ class LPDataModule(LightningDataModule):
 
     def _cache(self, split: str) -> LabelCache:
         modes = self.perturb_modes if split in self.perturb_splits else ()
+        family = self.train_family if split == "train" else self.family
         settings = LabelSettings(
-            self.seed, STREAMS[split], self.sizes, modes, float(self.perturb_norm)
+            self.seed, STREAMS[split], self.sizes, modes, float(self.perturb_norm), family
         )
         return LabelCache(self.root, settings)
 
@@ -207,6 +216,18 @@ class LPDataModule(LightningDataModule):
                     f"1, with at most constraints * variables nonzeros, got {size}; the paper's is "
                     "[[10, 50, 100]]."
                 )
+        families = {"family": self.family, "train_family": self.train_family}
+        for name, family in families.items():
+            if family not in FAMILIES:
+                raise ValueError(
+                    f"`LPDataModule.{name}` must be one of {', '.join(FAMILIES)}, got {family!r}."
+                )
+        odd = [size for size in self.sizes if size[2] % size[0]]
+        if odd and set(families.values()) != {"paper"}:
+            raise ValueError(
+                "`LPDataModule.sizes` must hold equally many nonzeros for each constraint, except "
+                f"in the family 'paper', got {odd[0]}; 10 a row are [[50, 250, 500]]."
+            )
         if not 0 < self.perturb_norm < math.inf:
             raise ValueError(
                 f"`LPDataModule.perturb_norm` must be positive, got {self.perturb_norm}."

@@ -100,6 +100,29 @@ class LPFeatures:
             coefficients=self.coefficients.to(dtype),
         )
 
+    def select(self, keep: Tensor) -> "LPFeatures":
+        """Return the features of the programs in `keep` (`(n,)`, boolean), numbered anew."""
+        number = keep.cumsum(0) - 1
+        variables, constraints = keep[self.batch], keep[self.constraint_batch]
+        rows, columns = self.edge_index
+        nonzeros = variables[columns]
+        places = [
+            (mask.cumsum(0) - 1)[place[nonzeros]]
+            for mask, place in ((constraints, rows), (variables, columns))
+        ]
+        return LPFeatures(
+            c=self.c[variables],
+            lower=self.lower[variables],
+            upper=self.upper[variables],
+            b=self.b[constraints],
+            is_equality=self.is_equality[constraints],
+            coefficients=self.coefficients[nonzeros],
+            edge_index=torch.stack(places),
+            batch=number[self.batch[variables]],
+            constraint_batch=number[self.constraint_batch[constraints]],
+            n=int(keep.sum()),
+        )
+
     def matrix(self) -> SparseMatrix:
         """Return A of all programs, a matrix of diagonal blocks."""
         rows, columns = self.edge_index

@@ -1,7 +1,8 @@
-"""Random linear programs of the paper's kind, each a function of (seed, stream, index)."""
+"""Random linear programs, each a function of (seed, stream, index)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -19,27 +20,51 @@ FEATURES = {"A": "coefficients", "b": "b", "c": "c", "l": "lower", "u": "upper"}
 Size = tuple[int, int, int]
 """Numbers of constraints, of variables and of nonzeros of A."""
 
+Family = Literal["paper", "row_sparse", "mixed"]
+"""The law of the programs: the paper's, one that has a solution at every size, or either."""
 
-def draw_program(seed: int, stream: int, index: int, sizes: Sequence[Size]) -> LinearProgram:
-    """Draw one random linear program; about half of those of the paper's size are feasible.
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
-    The costs are 0.01 times uniform on [-1, 1], the right-hand sides uniform on [-1, 1], the bounds
-    of a variable two normal numbers of standard deviation 10 in order; A has standard normal
-    nonzeros at distinct random places; a constraint is an equality with probability 0.3.
+
+def draw_program(
+    seed: int, stream: int, index: int, sizes: Sequence[Size], family: Family = "paper"
+) -> LinearProgram:
+    """Draw one random linear program.
+
+    In both families the costs are 0.01 times uniform on [-1, 1], the bounds of a variable two
+    normal numbers of standard deviation 10 in order, the nonzeros of A standard normal; a
+    constraint is an equality with probability 0.3.
+
+    - `paper`: the nonzeros stand at distinct random places, the right-hand sides are uniform on
+      [-1, 1]. About half of the programs of the paper's size have a feasible point; of larger ones
+      with as many nonzeros per row, hardly any.
+    - `row_sparse`: each row has equally many nonzeros, in distinct random columns, and the
+      right-hand sides are those of a point drawn uniformly between the bounds. So every program
+      has a solution, whatever its size.
+    - `mixed`: a program of either family, with even chances.
 
     Args:
         seed: Seed of the whole data set, at least 0.
         stream: Number of the split; splits share no program.
         index: Number of the program in its stream.
         sizes: Sizes (constraints, variables, nonzeros), one of which is drawn; (10, 50, 100) is
-            the paper's.
+            the paper's. But for `paper` the nonzeros are a multiple of the constraints.
+        family: The law.
 
     References:
-        arXiv:2510.03638, linear programming; the generator is that of arXiv:2209.12288.
+        arXiv:2510.03638, linear programming; the generator of `paper` is that of arXiv:2209.12288.
     """
     rng = _generator(seed, stream, index)
-    n_constraints, n_variables, n_nonzeros = sizes[int(rng.integers(len(sizes)))]
-    bounds = np.sort(rng.normal(0.0, 10.0, (2, n_variables)), axis=0)
+    size = sizes[int(rng.integers(len(sizes)))]
+    if family == "mixed":
+        family = "paper" if rng.random() < 0.5 else "row_sparse"
+    return _draw_row_sparse(rng, *size) if family == "row_sparse" else _draw_paper(rng, *size)
+
+
+def _draw_paper(
+    rng: np.random.Generator, n_constraints: int, n_variables: int, n_nonzeros: int
+) -> LinearProgram:
+    bounds = _draw_bounds(rng, n_variables)
     places = rng.choice(n_constraints * n_variables, n_nonzeros, replace=False)
     rows, columns = np.divmod(np.sort(places), n_variables)
     return LinearProgram(
@@ -52,6 +77,29 @@ def draw_program(seed: int, stream: int, index: int, sizes: Sequence[Size]) -> L
         lower=bounds[0],
         upper=bounds[1],
     )
+
+
+def _draw_row_sparse(
+    rng: np.random.Generator, n_constraints: int, n_variables: int, n_nonzeros: int
+) -> LinearProgram:
+    per_row = n_nonzeros // n_constraints
+    lower, upper = _draw_bounds(rng, n_variables)
+    columns = [rng.choice(n_variables, per_row, replace=False) for _ in range(n_constraints)]
+    program = LinearProgram(
+        c=0.01 * rng.uniform(-1.0, 1.0, n_variables),
+        rows=np.repeat(np.arange(n_constraints), per_row),
+        columns=np.sort(columns, axis=1).ravel(),
+        coefficients=rng.normal(size=n_constraints * per_row),
+        b=np.zeros(n_constraints),
+        is_equality=rng.random(n_constraints) < 0.3,
+        lower=lower,
+        upper=upper,
+    )
+    return replace(program, b=program.activity(rng.uniform(lower, upper)))
+
+
+def _draw_bounds(rng: np.random.Generator, n_variables: int) -> Floats:
+    return np.sort(rng.normal(0.0, 10.0, (2, n_variables)), axis=0)
 
 
 def draw_perturbation(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lit_implicit_lp.generator import (
     FEATURES,
     VERSION,
+    Family,
     Size,
     draw_perturbation,
     draw_program,
@@ -69,6 +70,7 @@ class LabelSettings:
         sizes: Sizes (constraints, variables, nonzeros) that are drawn from.
         modes: The perturbations that are labelled too, of "A", "b", "c", "l" and "u".
         perturb_norm: Their 2-norm.
+        family: The law that programs are drawn from.
     """
 
     seed: int
@@ -76,6 +78,7 @@ class LabelSettings:
     sizes: tuple[Size, ...]
     modes: tuple[str, ...] = ()
     perturb_norm: float = 1e-4
+    family: Family = "paper"
 
     def n_bytes(self, n: int) -> int:
         """Return about how many bytes `n` labelled programs take."""
@@ -92,7 +95,7 @@ class LabelSettings:
 
         The order of the modes is none of it: each has draws of its own.
         """
-        return {
+        settings = {
             "generator": VERSION,
             "chunk": CHUNK,
             "tolerance": TOLERANCE,
@@ -102,6 +105,12 @@ class LabelSettings:
             "modes": sorted(set(self.modes)),
             "perturb_norm": self.perturb_norm if self.modes else None,
         }
+        # Caches of the paper's programs are older than this choice and stay what they were.
+        return settings if self.family == "paper" else {**settings, "family": self.family}
+
+    def program(self, index: int) -> LinearProgram:
+        """Draw the candidate of that number."""
+        return draw_program(self.seed, self.stream, index, self.sizes, self.family)
 
     def key(self) -> str:
         """Return the name of the content: equal settings, equal key."""
@@ -131,7 +140,7 @@ def label_chunk(
     records: list[dict[str, Any]] = []
     for index in range(number * CHUNK, (number + 1) * CHUNK):
         check()
-        program = draw_program(settings.seed, settings.stream, index, settings.sizes)
+        program = settings.program(index)
         answer = oracle.solve(program)
         counts[answer.status] += 1
         if answer.status is LPStatus.OPTIMAL:

@@ -16,12 +16,18 @@ def check_arguments(name: str, width: int, cost_scale: float, bound_scale: float
 
 
 def mlp(
-    n_in: int, n_hidden: int, n_out: int, *, bias_in: bool = True, bias_out: bool = True
+    n_in: int,
+    n_hidden: int,
+    n_out: int,
+    *,
+    bias_in: bool = True,
+    bias_out: bool = True,
+    activation: type[nn.Module] = nn.ReLU,
 ) -> nn.Sequential:
-    """Build Linear-ReLU-Linear."""
+    """Build Linear-ReLU-Linear, or with another activation."""
     return nn.Sequential(
         nn.Linear(n_in, n_hidden, bias=bias_in),
-        nn.ReLU(),
+        activation(),
         nn.Linear(n_hidden, n_out, bias=bias_out),
     )
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from lit_implicit.solvers import Solution
 
+_FLOOR = 1e-3
+"""An error below this is good enough: the logarithm sees no more of it."""
+
 
 class LPObjective(AbstractObjective):
     """Predict the solution of a linear program.
@@ -33,7 +36,8 @@ class LPObjective(AbstractObjective):
 
     Args:
         loss: `mse`, the paper's: the mean over a program's variables of the squared difference; or
-            `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`.
+            `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`; or `log`: the logarithm of
+            `error + 0.001`, which weighs early and late iterations alike.
         rtol: Relative residual up to which `predict` calls the answer to a file's program optimal;
             the operator stops by a tolerance of its own.
 
@@ -45,11 +49,13 @@ class LPObjective(AbstractObjective):
     """
 
     def __init__(
-        self, loss: Literal["mse", "relative"] = "relative", rtol: float = TOLERANCE
+        self, loss: Literal["mse", "relative", "log"] = "relative", rtol: float = TOLERANCE
     ) -> None:
         super().__init__()
-        if loss not in ("mse", "relative"):
-            raise ValueError(f"`LPObjective.loss` must be 'mse' or 'relative', got {loss!r}.")
+        if loss not in ("mse", "relative", "log"):
+            raise ValueError(
+                f"`LPObjective.loss` must be 'mse', 'relative' or 'log', got {loss!r}."
+            )
         if not rtol > 0:
             raise ValueError(f"`LPObjective.rtol` must be positive, got {rtol}.")
         self.kind, self.rtol = loss, rtol
@@ -81,6 +87,8 @@ class LPObjective(AbstractObjective):
 
     def loss(self, y: Any, batch: Any) -> Tensor:
         """Return the loss of each program."""
+        if self.kind == "log":
+            return (self.error(y, batch) + _FLOOR).log()
         if self.kind == "relative":
             size: Tensor = (self._norm(batch.target, batch) + 1) ** 2
         else:

@@ -63,6 +63,18 @@ class SparseMatrix:
         back = (self.starts, self.rows, self.columns, self.values)
         return SparseMatrix(*self.transpose, back, len(self.starts) - 1)
 
+    def abs(self) -> "SparseMatrix":
+        """Return the matrix of absolute values."""
+        starts, rows, columns, values = self.transpose
+        return SparseMatrix(
+            self.starts,
+            self.rows,
+            self.columns,
+            self.values.abs(),
+            (starts, rows, columns, values.abs()),
+            self.n_columns,
+        )
+
     def __matmul__(self, x: Tensor) -> Tensor:
         """Multiply with a dense `x` of shape `(n_columns, features)`: `(n_rows, features)`."""
         starts_t, rows_t, columns_t, values_t = self.transpose

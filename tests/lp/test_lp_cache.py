@@ -205,8 +205,31 @@ def test_other_settings_have_another_folder():
         {"modes": ()},
         {"modes": ("b",)},
         {"perturb_norm": 1e-3},
+        {"family": "row_sparse"},
     ]
     assert len({replace(SMALL, **change).key() for change in changes}) == len(changes)
+
+
+def test_key_of_the_papers_programs_never_changes():
+    # That of the default training programs: another would leave everyone's cache behind.
+    assert LabelSettings(0, 0, ((10, 50, 100),)).key() == "3051b7329404aa34"
+
+
+def test_other_family_is_cached_and_read_back(tmp_path):
+    settings = LabelSettings(0, 0, ((4, 12, 12),), modes=("b",), family="row_sparse")
+    cache = LabelCache(tmp_path, settings)
+    cache.ensure(300)
+    programs = cache.load(300)
+    # Every candidate has a solution, so the first 300 are the first 300 candidates.
+    assert np.array_equal(programs.arrays["index"], np.arange(300))
+    for i in (0, 299):
+        assert programs.program(i).equals(settings.program(i))
+        assert np.array_equal(np.bincount(programs.program(i).rows), [3, 3, 3, 3])
+    # A chunk of the other family under this one's name is noticed.
+    paper = replace(settings, family="paper")
+    write_chunk(cache.folder / "chunk_00000.npz", label_chunk(paper, 0))
+    with pytest.warns(CacheWarning, match=r"chunk_00000.npz' is damaged"):
+        assert cache.ensure(300) == 1
 
 
 def test_solver_tolerance_is_part_of_the_key(monkeypatch):
@@ -237,7 +260,9 @@ def test_settings_are_written_for_people(tmp_path):
 
 def test_hardly_feasible_sizes_are_refused(tmp_path):
     settings = LabelSettings(0, 0, sizes=((40, 20, 200),))
-    with pytest.raises(DataError, match=r"Only 0 of 1024 .*\(0.0%, at least 1% .*fewer constr"):
+    with pytest.raises(
+        DataError, match=r"Only 0 of 1024 .*\(0.0%, at least 1% .*fewer constr.*row_sparse"
+    ):
         LabelCache(tmp_path, settings).ensure(5)
 
 

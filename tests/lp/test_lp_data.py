@@ -35,6 +35,16 @@ def test_splits_share_no_program(lp_root):
     assert len(set(costs)) == len(costs)
 
 
+def test_row_sparse_family_gives_larger_programs(lp_root):
+    data = data_module(lp_root, family="row_sparse", sizes=[(20, 60, 100)])
+    data.prepare_data()
+    data.setup("test")
+    batch = next(iter(data.test_dataloader()))
+    assert batch.num_graphs == 4
+    assert torch.equal(batch.edge_index[0].bincount(), torch.full((80,), 5))
+    assert torch.equal(batch.index, torch.arange(4))
+
+
 def test_training_order_is_a_function_of_seed_and_epoch(lp_root):
     data = data_module(lp_root)
     data.prepare_data()
@@ -115,6 +125,14 @@ def test_workers_make_the_same_batches(lp_root):
         ({"perturb_modes": ["x"]}, r"`LPDataModule.perturb_modes` may hold A, b, c, l, u, got"),
         ({"perturb_splits": ["train"]}, r"`LPDataModule.perturb_splits` may hold val, test"),
         ({"dtype": "float16"}, r"`LPDataModule.dtype` must be 'float32' or 'float64'"),
+        (
+            {"family": "x"},
+            r"`LPDataModule.family` must be one of paper, row_sparse, mixed, got",
+        ),
+        (
+            {"family": "row_sparse", "sizes": [(3, 8, 10)]},
+            r"`LPDataModule.sizes` must hold equally many nonzeros .* \(3, 8, 10\)",
+        ),
     ],
 )
 def test_bad_argument_is_named(tmp_path, changes, message):

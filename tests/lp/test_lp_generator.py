@@ -103,3 +103,52 @@ def test_perturbation_that_is_none_is_refused():
         perturbed(program, "c", np.zeros(10))
     with pytest.raises(DataError, match=r"`LinearProgram.b` must be finite, got nan at 0 of 10"):
         perturbed(program, "b", np.full(10, np.nan))
+
+
+ROW_SPARSE = [(50, 250, 500)]
+
+
+def test_row_sparse_programs_have_equal_rows_and_a_feasible_point():
+    oracle = LPOracle()
+    programs = [draw_program(0, 0, i, ROW_SPARSE, "row_sparse") for i in range(40)]
+    for index, p in enumerate(programs):
+        assert np.array_equal(np.bincount(p.rows, minlength=50), np.full(50, 10))
+        assert len(set(zip(p.rows.tolist(), p.columns.tolist(), strict=True))) == 500
+        # The point that made it, drawn again.
+        inside = replay_row_sparse(index, p)
+        assert p.violation(inside) < 1e-12  # rounding of sums of ten terms of size 10
+        assert np.abs(p.b - p.activity(inside)).max() < 1e-12
+        assert oracle.solve(p).status is LPStatus.OPTIMAL
+    # Means of 2,000 draws, about 1,400 of which are inequalities: four standard errors.
+    assert np.mean([p.is_equality for p in programs]) == pytest.approx(0.3, abs=0.041)
+    assert np.std([p.coefficients for p in programs]) == pytest.approx(1.0, abs=0.02)
+    assert np.std([p.c for p in programs]) == pytest.approx(0.01 / 3**0.5, rel=0.02)
+    both = np.concatenate([[p.lower, p.upper] for p in programs], axis=1)
+    assert np.std(both) == pytest.approx(10.0, rel=0.02)
+
+
+def replay_row_sparse(index, p):
+    """Draw what comes before the feasible point of a row-sparse program, then the point."""
+    rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(0, index)))
+    rng.integers(1)
+    rng.normal(size=(2, p.n_variables))
+    for _ in range(p.n_constraints):
+        rng.choice(p.n_variables, len(p.rows) // p.n_constraints, replace=False)
+    rng.uniform(size=p.n_variables)
+    rng.normal(size=len(p.rows))
+    rng.random(p.n_constraints)
+    return rng.uniform(p.lower, p.upper)
+
+
+def test_row_sparse_programs_have_solutions_where_the_papers_have_none():
+    oracle, size = LPOracle(), [(200, 1000, 2000)]
+    assert oracle.solve(draw_program(0, 0, 0, size, "row_sparse")).status is LPStatus.OPTIMAL
+    assert oracle.solve(draw_program(0, 0, 0, size)).status is LPStatus.INFEASIBLE
+
+
+def test_mixed_programs_are_of_either_family():
+    sizes = [(10, 50, 100)]
+    programs = [draw_program(0, 0, i, sizes, "mixed") for i in range(100)]
+    equal = [bool((np.bincount(p.rows, minlength=10) == 10).all()) for p in programs]
+    # Equal rows by chance alone would be one program of the paper's in thousands.
+    assert 30 < sum(equal) < 70

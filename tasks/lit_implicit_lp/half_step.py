@@ -1,0 +1,154 @@
+"""One primal-dual step: two sweeps, with or without what is learned of the iterate."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from lit_implicit.layout import Ragged
+from lit_implicit_lp.features import LPFeatures
+from lit_implicit_lp.sparse import SparseMatrix
+from lit_implicit_lp.step_rules import StepRule, level_of, near
+
+
+@dataclass(frozen=True, eq=False)
+class Programs:
+    """What a step sees of the programs, in units.
+
+    Args:
+        x: The programs.
+        matrix: Their A.
+        tau, sigma: Steps of the variables and of the constraints.
+        variables, constraints: Embeddings, with no features where nothing is learned.
+    """
+
+    x: LPFeatures
+    matrix: SparseMatrix
+    tau: Tensor
+    sigma: Tensor
+    variables: Tensor
+    constraints: Tensor
+
+    def select(self, keep: Tensor) -> "Programs":
+        """Return the programs in `keep` (`(n,)`, boolean), numbered anew."""
+        variables, constraints = keep[self.x.batch], keep[self.x.constraint_batch]
+        return Programs(
+            x=self.x.select(keep),
+            matrix=self.matrix.keep(constraints, variables),
+            tau=self.tau[variables],
+            sigma=self.sigma[constraints],
+            variables=self.variables[variables],
+            constraints=self.constraints[constraints],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """A primal-dual pair, in units, and the step that led to it before over-relaxation.
+
+    Args:
+        y, y_step: Shape `(n_variables,)`.
+        dual, dual_step: Shape `(n_constraints,)`.
+    """
+
+    y: Tensor
+    dual: Tensor
+    y_step: Tensor
+    dual_step: Tensor
+
+    def detach(self) -> "Iterate":
+        """Return the same without gradients."""
+        return Iterate(*(getattr(self, f.name).detach() for f in fields(self)))
+
+
+class LearnedHalf(nn.Module):
+    """The rules of one step for variables and constraints, and what constraints announce first.
+
+    Args:
+        messages: Features that both sides send along with their values.
+        embedding: Features of an embedded node.
+        width: Hidden features of the rules.
+    """
+
+    def __init__(self, messages: int, embedding: int, width: int) -> None:
+        super().__init__()
+        self.announce = nn.Linear(embedding + 3, messages)
+        self.variable_rule = StepRule(2, 3, messages, embedding, width)
+        self.constraint_rule = StepRule(1, 2, messages, embedding, width)
+
+
+def plain_step(p: Programs, at: Iterate, relaxation: Tensor | float) -> Iterate:
+    """Take a step of PDHG: nonexpansive in its metric for a relaxation in (0, 2)."""
+    reduced = p.x.c + (p.matrix.mT @ at.dual[:, None])[:, 0]
+    y = (at.y - p.tau * reduced).clamp(p.x.lower, p.x.upper)
+    excess = (p.matrix @ (2 * y - at.y)[:, None])[:, 0] - p.x.b
+    return _relaxed(at, y, _sign(p, at.dual + p.sigma * excess), relaxation)
+
+
+def learned_step(
+    p: Programs,
+    at: Iterate,
+    half: LearnedHalf,
+    trust: Tensor,
+    relaxation: Tensor | float,
+    *,
+    cut: bool,
+) -> Iterate:
+    """Take a step whose sizes, momentum and corrections are decided from the iterate.
+
+    At trust 0 it is `plain_step`, and so it is at an optimal pair that is at rest, where all that
+    is decided vanishes.
+
+    Args:
+        p: The programs.
+        at: Where the step starts.
+        half: What is learned.
+        trust: In 0..1 for each variable, then for each constraint.
+        relaxation: Over-relaxation of the whole step, in (0, 2).
+        cut: Whether the rules see the iterate without gradients.
+    """
+    variables, constraints = Ragged(p.x.batch, p.x.n), Ragged(p.x.constraint_batch, p.x.n)
+    seen = at.detach() if cut else at
+    duals = torch.stack([seen.dual, 10 * seen.dual_step, 100 * seen.dual_step], dim=-1).asinh()
+    announced = half.announce(torch.cat([p.constraints, duals], dim=-1))
+    received = p.matrix.mT @ torch.cat([at.dual[:, None], announced], dim=-1)
+    reduced = p.x.c + received[:, 0]
+
+    gradient = reduced.detach() if cut else reduced
+    move = (seen.y - p.tau * gradient).clamp(p.x.lower, p.x.upper) - seen.y
+    if cut:
+        move = move.detach()
+    level = level_of(move, variables, seen.dual_step, constraints)
+    rule = half.variable_rule(
+        torch.stack([near(seen.y - p.x.lower), near(p.x.upper - seen.y)], dim=-1),
+        torch.stack([gradient, move, seen.y_step], dim=-1),
+        variables.spread(level, seen.y),
+        received[:, 1:],
+        p.variables,
+        trust[: len(seen.y)],
+    )
+    step = rule.momentum * at.y_step + rule.correction - p.tau * rule.factor * reduced
+    y = (at.y + step).clamp(p.x.lower, p.x.upper)
+
+    received = p.matrix @ torch.cat([(2 * y - at.y)[:, None], rule.messages], dim=-1)
+    excess = received[:, 0] - p.x.b
+    rule = half.constraint_rule(
+        p.x.is_equality[:, None],
+        torch.stack([excess.detach() if cut else excess, seen.dual_step], dim=-1),
+        constraints.spread(level, seen.dual),
+        received[:, 1:],
+        p.constraints,
+        trust[len(seen.y) :],
+    )
+    step = rule.momentum * at.dual_step + rule.correction + p.sigma * rule.factor * excess
+    return _relaxed(at, y, _sign(p, at.dual + step), relaxation)
+
+
+def _sign(p: Programs, dual: Tensor) -> Tensor:
+    """Project multipliers: those of `<=` are at least 0."""
+    return torch.where(p.x.is_equality.bool(), dual, dual.clamp(min=0))
+
+
+def _relaxed(at: Iterate, y: Tensor, dual: Tensor, relaxation: Tensor | float) -> Iterate:
+    y_step, dual_step = y - at.y, dual - at.dual
+    return Iterate(at.y + relaxation * y_step, at.dual + relaxation * dual_step, y_step, dual_step)

@@ -1,0 +1,240 @@
+"""A primal-dual solver of linear programs as an operator: every fixed point is an optimal pair."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lit_implicit.layout import Ragged
+from lit_implicit.operator import AbstractOperator
+from lit_implicit_lp.certificate import Lengths, LPVerdict, verdict
+from lit_implicit_lp.features import LPFeatures
+from lit_implicit_lp.half_step import Iterate, LearnedHalf, Programs, learned_step, plain_step
+from lit_implicit_lp.solution import LPSolution
+from lit_implicit_lp.sparse import SparseMatrix
+from lit_implicit_lp.step_sizes import StepSizes
+from lit_implicit_lp.units import Units
+
+
+@dataclass(frozen=True, eq=False)
+class PrimalDualContext:
+    """What G sees of a batch of programs, computed once.
+
+    Args:
+        programs: The programs in units, with steps and embeddings.
+        primal, dual: Units of the variables and of the duals.
+        x: The programs as they were given, for certificates.
+        matrix: Their A.
+        lengths: Norms of its rows and columns.
+    """
+
+    programs: Programs
+    primal: Tensor
+    dual: Tensor
+    x: LPFeatures
+    matrix: SparseMatrix
+    lengths: Lengths
+
+    def select(self, keep: Tensor) -> "PrimalDualContext":
+        """Return the context of the programs in `keep` (`(n,)`, boolean), numbered anew."""
+        variables, constraints = keep[self.x.batch], keep[self.x.constraint_batch]
+        return PrimalDualContext(
+            programs=self.programs.select(keep),
+            primal=self.primal[variables],
+            dual=self.dual[constraints],
+            x=self.x.select(keep),
+            matrix=self.matrix.keep(constraints, variables),
+            lengths=Lengths(self.lengths.rows[constraints], self.lengths.columns[variables]),
+        )
+
+
+class LPPrimalDual(AbstractOperator):
+    """Iterate primal-dual steps whose sizes, momentum and corrections may be learned.
+
+    The state has a row per variable, then one per constraint: the value (a variable, or the
+    multiplier of a constraint) in units in which both are of order one, the last step, and, where
+    steps look at the state, a fade. One application is two projected primal-dual steps, that is
+    four sweeps with A or its transpose, two more columns of which carry messages.
+
+    - `steps="fixed"`: PDHG with diagonal preconditioning; there is nothing to learn.
+    - `steps="data"`: the preconditioner, the primal weight and the over-relaxation are learned
+      functions of the data, within what keeps G nonexpansive in the metric of its steps
+      (`metric_norm`): the residual never rises.
+    - `steps="state"`: factors of the steps, momentum and corrections are decided anew at each step.
+      They are bounded, and fade: the fade f of the state shrinks by `decay` at each application,
+      and all that is decided is multiplied by `1 - (1 - f)^3`. So the iteration ends as that of
+      `data`, and a state is fixed only if it is an optimal pair, at rest, with fade 0.
+
+    The answer is an `LPSolution`: duals and last steps come with it.
+
+    Args:
+        steps: What steps depend on.
+        width: Hidden features of all networks, at least 1.
+        embedding: Features of an embedded node, at least 1.
+        messages: Learned features that travel with the values, at least 1 (`steps="state"`).
+        decay: Factor of the fade per application, in (0, 1).
+        state_gradient: Whether training differentiates what the rules see of the state too. False
+            leaves it out, as is usual in learning to optimize: gradients through many steps stay
+            small, and training is faster. Evaluation always has exact derivatives.
+        scaling_rounds: Rounds of Ruiz scaling before all else; 0 leaves A as it is. Programs whose
+            entries differ by orders of magnitude want 10.
+        tolerance: A solve stops where the relative KKT residual is at most this, or where the
+            program is proved infeasible or unbounded; None: only the solver's tolerances count.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Chambolle and Pock (2011), doi:10.1007/s10851-010-0251-1; Condat (2013),
+        doi:10.1007/s10957-012-0245-9 (relaxation); Applegate et al. (2021), arXiv:2106.04756
+        (linear programs); arXiv:2510.03638 (implicit models).
+    """
+
+    def __init__(
+        self,
+        steps: Literal["fixed", "data", "state"] = "state",
+        width: int = 32,
+        embedding: int = 16,
+        messages: int = 8,
+        decay: float = 0.99,
+        state_gradient: bool = True,
+        scaling_rounds: int = 0,
+        tolerance: float | None = 1e-4,
+    ) -> None:
+        super().__init__()
+        _check(steps, width, embedding, messages, decay, scaling_rounds, tolerance)
+        self.decay, self.state_gradient = decay, state_gradient
+        self.scaling_rounds, self.tolerance = scaling_rounds, tolerance
+        self.step_sizes = StepSizes(0 if steps == "fixed" else embedding, width)
+        self.halves = nn.ModuleList(
+            LearnedHalf(messages, embedding, width) for _ in range(2 if steps == "state" else 0)
+        )
+        self.relaxation_logit = nn.Parameter(torch.zeros(())) if steps != "fixed" else None
+
+    @property
+    def relaxation(self) -> Tensor | float:
+        """Over-relaxation of a step, in (1, 1.95)."""
+        if self.relaxation_logit is None:
+            return 1.5
+        return 1 + 0.95 * self.relaxation_logit.sigmoid()
+
+    def encode(self, x: LPFeatures) -> PrimalDualContext:
+        """Take the programs to their units; embed them and give each node its step."""
+        dtype = x.c.dtype
+        if self.relaxation_logit is not None:
+            dtype = self.relaxation_logit.dtype
+        units = Units.of(x, self.scaling_rounds, dtype)
+        matrix = units.features.matrix()
+        tau, sigma, variables, constraints = self.step_sizes(units.features, matrix)
+        given = x.matrix() if self.scaling_rounds else matrix
+        return PrimalDualContext(
+            programs=Programs(units.features, matrix, tau, sigma, variables, constraints),
+            primal=units.primal,
+            dual=units.dual,
+            x=x,
+            matrix=given,
+            lengths=Lengths.of(given),
+        )
+
+    def init_state(self, c: PrimalDualContext, generator: torch.Generator | None = None) -> Tensor:
+        """Start from 0, clipped to the bounds: shape `(n_variables + n_constraints, 2 or 3)`."""
+        p = c.programs
+        y = torch.zeros_like(p.tau).clamp(p.x.lower, p.x.upper)
+        values = torch.cat([y, torch.zeros_like(p.sigma)])
+        columns = [values, torch.zeros_like(values), torch.ones_like(values)]
+        return torch.stack(columns[: 3 if len(self.halves) else 2], dim=-1)
+
+    def forward(self, z: Tensor, c: PrimalDualContext) -> Tensor:
+        """Take two primal-dual steps."""
+        at, p = _unpack(z, c), c.programs
+        if not len(self.halves):
+            for _ in range(2):
+                at = plain_step(p, at, self.relaxation)
+            return _pack(at)
+        fade = z[:, 2]
+        trust = 1 - (1 - fade) ** 3
+        cut = self.training and not self.state_gradient
+        for half in self.halves:
+            assert isinstance(half, LearnedHalf)
+            at = learned_step(p, at, half, trust, self.relaxation, cut=cut)
+        return torch.cat([_pack(at), self.decay * fade[:, None]], dim=-1)
+
+    def decode(self, z: Tensor, c: PrimalDualContext) -> LPSolution:
+        """Return the answer in the programs' units, as it was before the last over-relaxation.
+
+        So it is within the bounds, and multipliers have the right sign.
+        """
+        at, p = _unpack(z, c), c.programs
+        beyond = self.relaxation - 1
+        return LPSolution(
+            primal=c.primal * (at.y - beyond * at.y_step).clamp(p.x.lower, p.x.upper),
+            dual=c.dual * (at.dual - beyond * at.dual_step),
+            primal_step=c.primal * at.y_step,
+            dual_step=c.dual * at.dual_step,
+        )
+
+    def layout(self, z: Tensor, c: PrimalDualContext) -> Ragged:
+        """One sample per program; its variables and its constraints are its nodes."""
+        return Ragged(torch.cat([c.x.batch, c.x.constraint_batch]), c.x.n)
+
+    def stop(self, z: Tensor, gz: Tensor, c: PrimalDualContext) -> Tensor | None:
+        """Stop where a certificate decides the program. Cost: two sweeps."""
+        if self.tolerance is None:
+            return None
+        found = verdict(c.x, c.matrix, self.decode(gz, c), self.tolerance, c.lengths)
+        return found != LPVerdict.UNDECIDED
+
+    def select(self, c: PrimalDualContext, keep: Tensor) -> PrimalDualContext:
+        """Keep some programs with their variables, constraints and nonzeros."""
+        return c.select(keep)
+
+    def metric_norm(self, difference: Tensor, c: PrimalDualContext) -> Tensor:
+        """Return the norm of a difference of states in which steps by data are nonexpansive.
+
+        `|dy|^2_{1/tau} + |ddual|^2_{1/sigma} - 2 ddual' A dy`, for the values alone, shape `(n,)`.
+
+        Args:
+            difference: Of the shape of a state.
+            c: The encoded input.
+        """
+        at, p = _unpack(difference, c), c.programs
+        variables, constraints = Ragged(p.x.batch, p.x.n), Ragged(p.x.constraint_batch, p.x.n)
+        coupling = constraints.dot(at.dual, (p.matrix @ at.y[:, None])[:, 0])
+        squares = variables.dot(at.y / p.tau, at.y) + constraints.dot(at.dual / p.sigma, at.dual)
+        return (squares - 2 * coupling).clamp(min=0).sqrt()
+
+
+def _unpack(z: Tensor, c: PrimalDualContext) -> Iterate:
+    n = len(c.x.batch)
+    return Iterate(y=z[:n, 0], dual=z[n:, 0], y_step=z[:n, 1], dual_step=z[n:, 1])
+
+
+def _pack(at: Iterate) -> Tensor:
+    values, steps = torch.cat([at.y, at.dual]), torch.cat([at.y_step, at.dual_step])
+    return torch.stack([values, steps], dim=-1)
+
+
+def _check(
+    steps: str,
+    width: int,
+    embedding: int,
+    messages: int,
+    decay: float,
+    scaling_rounds: int,
+    tolerance: float | None,
+) -> None:
+    if steps not in ("fixed", "data", "state"):
+        raise ValueError(f"`LPPrimalDual.steps` must be 'fixed', 'data' or 'state', got {steps!r}.")
+    for name, value in (("width", width), ("embedding", embedding), ("messages", messages)):
+        if value < 1:
+            raise ValueError(f"`LPPrimalDual.{name}` must be at least 1, got {value}.")
+    if not 0 < decay < 1:
+        raise ValueError(f"`LPPrimalDual.decay` must lie in (0, 1), got {decay}.")
+    if scaling_rounds < 0:
+        raise ValueError(f"`LPPrimalDual.scaling_rounds` must be at least 0, got {scaling_rounds}.")
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise ValueError(
+            f"`LPPrimalDual.tolerance` must lie in (0, 1), got {tolerance}; None switches "
+            "certificates off."
+        )

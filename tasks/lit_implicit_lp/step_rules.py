@@ -1,0 +1,119 @@
+"""What is learned of a step that looks at the iterate: factors, momentum and corrections."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lit_implicit.layout import Ragged
+from lit_implicit_lp.layers import mlp
+
+_FAR = 10.0
+_SCALES = (1.0, 30.0, 1000.0)
+_LEAST_LEVEL = 1e-12
+_REACH = 3.0
+"""Most that a correction moves a node, in levels, and largest logarithm of a step's factor."""
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """What a rule decides for each node of one side of the graph.
+
+    Args:
+        factor: Factor of the step size, in `exp(-3)..exp(3)`.
+        momentum: Share of the last step that is added, in -1..1.
+        correction: What is added besides, at most three times the level of its program.
+        messages: What is sent to the other side, shape `(nodes, n_messages)`.
+    """
+
+    factor: Tensor
+    momentum: Tensor
+    correction: Tensor
+    messages: Tensor
+
+
+class StepRule(nn.Module):
+    """Decide the step of each node of one side from what it sees, by one small network.
+
+    Quantities that vanish at an optimum are seen through `asinh` at several scales and relative to
+    the level, the root mean square of the program's step. All that a rule decides is multiplied by
+    `trust`: at trust 0 the step is that of the data alone. An untrained rule decides nothing.
+
+    Args:
+        n_fixed: Features that are seen as they are.
+        n_vanishing: Features that vanish at an optimum.
+        n_messages: Messages, received and sent.
+        embedding: Features of an embedded node.
+        width: Hidden features.
+    """
+
+    def __init__(
+        self, n_fixed: int, n_vanishing: int, n_messages: int, embedding: int, width: int
+    ) -> None:
+        super().__init__()
+        n_seen = n_fixed + (len(_SCALES) + 1) * n_vanishing + 1 + n_messages + embedding
+        self.network = mlp(n_seen, width, 3 + n_messages, activation=nn.SiLU)
+        decide = self.network[2]
+        assert isinstance(decide, nn.Linear)
+        with torch.no_grad():
+            decide.weight[:3] = 0
+            decide.bias.zero_()
+
+    def forward(
+        self,
+        fixed: Tensor,
+        vanishing: Tensor,
+        level: Tensor,
+        messages: Tensor,
+        embedded: Tensor,
+        trust: Tensor,
+    ) -> Controls:
+        """Decide for each node.
+
+        Args:
+            fixed: Shape `(nodes, n_fixed)`.
+            vanishing: Shape `(nodes, n_vanishing)`.
+            level: Level of each node's program, shape `(nodes,)`.
+            messages: Received messages, shape `(nodes, n_messages)`.
+            embedded: Embedding of the nodes.
+            trust: In 0..1, shape `(nodes,)`.
+        """
+        seen = [fixed, _at_scales(vanishing, level), level[:, None].log() / 5]
+        out = self.network(torch.cat([*seen, messages / 3, embedded], dim=-1))
+        factor, momentum, correction = out[:, :3].unbind(-1)
+        return Controls(
+            factor=(trust * _REACH * (factor / _REACH).tanh()).exp(),
+            momentum=trust * momentum.tanh(),
+            correction=trust * _REACH * level * correction.tanh(),
+            messages=out[:, 3:],
+        )
+
+
+def level_of(step: Tensor, layout: Ragged, other: Tensor, other_layout: Ragged) -> Tensor:
+    """Return the level of each program: the root mean square of its primal and its dual step.
+
+    Args:
+        step: Step of each variable.
+        layout: Of the variables.
+        other: Step of each constraint.
+        other_layout: Of the constraints.
+    """
+    return (_mean_square(step, layout) + _mean_square(other, other_layout) + _LEAST_LEVEL).sqrt()
+
+
+def near(distance: Tensor) -> Tensor:
+    """Return a distance as networks see it: far is far."""
+    return distance.clamp(-_FAR, _FAR)
+
+
+def _mean_square(step: Tensor, layout: Ragged) -> Tensor:
+    ones = torch.ones_like(step)
+    return layout.dot(step, step) / layout.dot(ones, ones).clamp(min=1)
+
+
+def _at_scales(values: Tensor, level: Tensor) -> Tensor:
+    scales = torch.stack([*(torch.full_like(level, k) for k in _SCALES), 1 / level], dim=-1)
+    size = [max(math.asinh(k), 1.0) if k > 1 else 1.0 for k in _SCALES]
+    seen = (values[:, :, None] * scales[:, None, :]).asinh() / values.new_tensor([*size, 1.0])
+    return seen.flatten(1)

@@ -1,0 +1,86 @@
+"""Linear programs in units in which costs, bounds and duals are of order one, and the way back."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lit_implicit.layout import Ragged
+from lit_implicit_lp.features import LPFeatures
+from lit_implicit_lp.scaling import Scaling
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Programs in units of their own, so that primal and dual have the same size in one state.
+
+    With `s` the root mean square of a program's bounds and `k` that of its costs, the program in
+    units has bounds and right-hand sides divided by `s`, costs by `k`, and the same A: then
+    `y = s y_units` and `dual = k dual_units`. So the primal weight of PDHG, the ratio of the two
+    units, is 1 up to what is learned.
+
+    Args:
+        features: The programs in units.
+        primal: Unit of each variable, shape `(n_variables,)`.
+        dual: Unit of each constraint's dual, shape `(n_constraints,)`.
+    """
+
+    features: LPFeatures
+    primal: Tensor
+    dual: Tensor
+
+    @classmethod
+    def of(cls, x: LPFeatures, rounds: int, dtype: torch.dtype) -> "Units":
+        """Measure a batch of programs.
+
+        Infinite bounds do not count; right-hand sides do, where they ask for larger solutions than
+        the bounds. A unit that would be zero is 1.
+
+        Args:
+            x: The programs.
+            rounds: Rounds of Ruiz scaling before, as in `Scaling.of`; 0 leaves A as it is.
+            dtype: That of the result. Units are taken before the cast.
+        """
+        scaling = Scaling.of(x, rounds) if rounds else None
+        x = scaling.features if scaling else x
+        variables, constraints = Ragged(x.batch, x.n), Ragged(x.constraint_batch, x.n)
+        bounds = torch.stack([x.lower, x.upper], dim=-1)
+        finite = bounds.isfinite()
+        bounds = torch.where(finite, bounds, 0.0)
+        size = _root_mean_square(variables.dot(bounds, bounds), finite.sum(-1), variables)
+        lengths = x.coefficients.square()
+        lengths = lengths.new_zeros(len(x.b)).index_add(0, x.edge_index[0], lengths)
+        reach = x.b / torch.where(lengths > 0, lengths, 1.0).sqrt()
+        needed = _root_mean_square(
+            constraints.dot(reach, reach), torch.ones_like(x.constraint_batch), constraints
+        )
+        size = torch.maximum(size, needed)
+        size = torch.where(size > 0, size, 1.0)
+        cost = _root_mean_square(variables.dot(x.c, x.c), torch.ones_like(x.batch), variables)
+        cost = torch.where(cost > 0, cost, 1.0)
+        primal, dual = size[x.batch], cost[x.constraint_batch]
+        features = replace(
+            x,
+            c=(x.c / cost[x.batch]).to(dtype),
+            lower=_divided(x.lower, primal).to(dtype),
+            upper=_divided(x.upper, primal).to(dtype),
+            b=(x.b / size[x.constraint_batch]).to(dtype),
+            is_equality=x.is_equality.to(dtype),
+            coefficients=x.coefficients.to(dtype),
+        )
+        if scaling:
+            primal, dual = scaling.columns * primal, scaling.rows * dual
+        return cls(features, primal.to(dtype), dual.to(dtype))
+
+
+def _root_mean_square(squares: Tensor, counted: Tensor, layout: Ragged) -> Tensor:
+    counts = squares.new_zeros(layout.n).index_add(0, layout.index, counted.to(squares.dtype))
+    mean = squares / counts.clamp(min=1)
+    # The root of zero has no derivative.
+    return torch.where(mean > 0, torch.where(mean > 0, mean, 1.0).sqrt(), 0.0)
+
+
+def _divided(bounds: Tensor, units: Tensor) -> Tensor:
+    """Divide the finite bounds; an infinite one would give its unit a derivative of NaN."""
+    finite = bounds.isfinite()
+    return torch.where(finite, torch.where(finite, bounds, 0.0) / units, bounds)
