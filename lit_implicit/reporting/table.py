@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -102,20 +102,23 @@ def _metric_tables(content: Mapping[str, Any]) -> "list[Table]":
 
 
 def _row_table(rows: Sequence[Mapping[str, Any]]) -> "Table":
-    """What `predict` found, as the task puts it; numbers above 1 with more digits."""
+    """What `predict` found, as the task puts it; small numbers are given roughly."""
     from rich.table import Table
 
-    table = Table()
+    table = Table(show_edge=False)
     for name in rows[0]:
         is_text = any(isinstance(row[name], str) for row in rows)
-        table.add_column(in_words(name), justify="left" if is_text else "right")
+        justify: Literal["left", "right"] = "left" if is_text else "right"
+        table.add_column(in_words(name), justify=justify, overflow="fold")
     for row in rows:
-        large = (isinstance(value, float) and abs(value) >= 1 for value in row.values())
-        cells = zip(row.values(), large, strict=True)
-        table.add_row(
-            *(f"{value:.8g}" if is_large else _number(value) for value, is_large in cells)
-        )
+        table.add_row(*map(_rough, row.values()))
     return table
+
+
+def _rough(value: Any) -> str:
+    if not isinstance(value, float):
+        return _number(value)
+    return f"{value:.8g}" if abs(value) >= 1 else f"{value:.2g}"
 
 
 def _curve_tables(curves: Mapping[str, Sequence[float]]) -> "list[Table]":

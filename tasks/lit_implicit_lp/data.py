@@ -100,7 +100,7 @@ class LPDataModule(LightningDataModule):
         self.progress = progress
         self.family: Family = family
         self.train_family: Family = train_family or family
-        self.files = tuple(files)
+        self.files = (files,) if isinstance(files, str) else tuple(files)
         self._check()
         self._graphs: dict[str, LPGraphs] = {}
         self._files: MPSGraphs | None = None
@@ -232,10 +232,10 @@ class LPDataModule(LightningDataModule):
             raise ValueError(
                 f"`LPDataModule.perturb_norm` must be positive, got {self.perturb_norm}."
             )
-        if isinstance(self.files, str) or "" in self.files:
+        if "" in self.files:
             raise ValueError(
-                f"`LPDataModule.files` must be a list of paths, got {list(self.files)}; as "
-                "`--data.files '[a.mps,b.mps]'`."
+                f"`LPDataModule.files` must hold paths, got an empty one in {list(self.files)}; "
+                "give them as `--data.files '[a.mps,b.mps]'`."
             )
         if self.dtype not in _DTYPES:
             raise ValueError(

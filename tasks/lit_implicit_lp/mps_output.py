@@ -1,7 +1,7 @@
 """What is written about the programs of MPS files: JSON, and the rows of a table."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from torch import Tensor
 from lit_implicit.files import file_name
 from lit_implicit.reporting.report import write_json
 from lit_implicit_lp.certificate import (
-    Certificate,
     LPVerdict,
     farkas,
     project_dual,
@@ -26,6 +25,7 @@ from lit_implicit_lp.metrics import violation
 from lit_implicit_lp.mps import MPSProgram
 from lit_implicit_lp.mps_graphs import MPSGraphs
 from lit_implicit_lp.solution import LPSolution, primal
+from lit_implicit_lp.sparse import SparseMatrix
 
 if TYPE_CHECKING:
     from lit_implicit.solvers import Solution
@@ -47,7 +47,8 @@ def write_programs(
 ) -> None:
     """Write `<name>.lp.json` for each program of a batch of `MPSGraphs`.
 
-    Residuals and certificates are measured anew on the data of the file, in float64.
+    Residuals and certificates are measured anew on the data of the file, in float64. A certificate
+    is a direction of rows, with the signs of duals, or of variables; with it there is no objective.
 
     Args:
         answer: A tensor of all solutions, or an `LPSolution`; without duals nothing can be proved,
@@ -108,31 +109,33 @@ def _judged(file: MPSProgram, answer: Any, rtol: float) -> dict[str, Any]:
         "dual_residual": _number(float(found.dual)),
         "gap": _number(float(found.gap)),
     }
-    if status is LPVerdict.INFEASIBLE:
-        proofs = [(farkas(x, matrix, d), d) for d in (answer.dual_step, answer.dual)]
-        proof, direction = _holding(proofs)
-        d = file.row_duals(project_dual(x, direction).numpy())
-        judged["certificate"] = _certificate(proof, file.rows, -d if file.maximize else d)
-    if status is LPVerdict.UNBOUNDED:
-        proofs = [(ray(x, matrix, w), w) for w in (answer.primal_step, answer.primal)]
-        proof, direction = _holding(proofs)
-        w = project_primal(x, direction).numpy()
-        judged["certificate"] = _certificate(proof, file.variables, w)
+    if status in (LPVerdict.INFEASIBLE, LPVerdict.UNBOUNDED):
+        judged["objective"] = None
+        judged["certificate"] = _proof(file, x, matrix, answer, status)
     return judged
 
 
-def _holding(proofs: list[tuple[Certificate, Tensor]]) -> tuple[Certificate, Tensor]:
-    """Return the proof that holds, with its direction; the first, where bounds alone decided."""
-    return next((found for found in proofs if found[0].holds()), proofs[0])
-
-
-def _certificate(proof: Certificate, names: Sequence[str], direction: Any) -> dict[str, Any]:
-    entries = {name: float(x) for name, x in zip(names, direction, strict=True) if x != 0}
-    return {
-        "value": float(proof.value),
-        "violation": float(proof.violation),
-        "direction": entries,
-    }
+def _proof(
+    file: MPSProgram, x: LPFeatures, matrix: SparseMatrix, answer: LPSolution, status: LPVerdict
+) -> dict[str, Any] | None:
+    """Return the direction that proves the status, by name; None where bounds cross."""
+    infeasible = status is LPVerdict.INFEASIBLE
+    steps = (answer.dual_step, answer.dual) if infeasible else (answer.primal_step, answer.primal)
+    for step in steps:
+        found = (farkas if infeasible else ray)(x, matrix, step)
+        if not found.holds():
+            continue
+        if infeasible:
+            duals = file.row_duals(project_dual(x, step).numpy())
+            names, direction = file.rows, -duals if file.maximize else duals
+        else:
+            names, direction = file.variables, project_primal(x, step).numpy()
+        return {
+            "value": float(found.value),
+            "violation": float(found.violation),
+            "direction": {n: float(v) for n, v in zip(names, direction, strict=True) if v != 0},
+        }
+    return None
 
 
 def _part(answer: Any, variables: Tensor, constraints: Tensor) -> Any:
