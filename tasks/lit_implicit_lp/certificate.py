@@ -76,6 +76,15 @@ class Lengths:
         (scaled_columns,) = sums(column, n_columns, squares / rows[row])
         return cls(rows.sqrt(), columns.sqrt(), scaled_rows.sqrt(), scaled_columns.sqrt())
 
+    def select(self, constraints: Tensor, variables: Tensor) -> "Lengths":
+        """Return the lengths of some rows and columns (masks): those of whole programs."""
+        return Lengths(
+            self.rows[constraints],
+            self.columns[variables],
+            self.scaled_rows[constraints],
+            self.scaled_columns[variables],
+        )
+
 
 @torch.no_grad()
 def farkas(
