@@ -76,6 +76,15 @@ class Lengths:
         (scaled_columns,) = sums(column, n_columns, squares / rows[row])
         return cls(rows.sqrt(), columns.sqrt(), scaled_rows.sqrt(), scaled_columns.sqrt())
 
+    def keep(self, rows: Tensor, columns: Tensor) -> "Lengths":
+        """Return the lengths of what `SparseMatrix.keep` keeps, given the same masks."""
+        return Lengths(
+            self.rows[rows],
+            self.columns[columns],
+            self.scaled_rows[rows],
+            self.scaled_columns[columns],
+        )
+
 
 @torch.no_grad()
 def farkas(

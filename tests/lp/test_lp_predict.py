@@ -118,7 +118,7 @@ def test_files_are_solved_and_told_by_name(tmp_path, predict):
 
 
 @pytest.mark.parametrize(
-    "model", [["--model.operator.width=2"], ["--model=lit_implicit.ExplicitLightningModule",
+    "model", [["--model.operator=lit_implicit_lp.operator.LPGraphOperator"], ["--model=lit_implicit.ExplicitLightningModule",
      "--model.network=lit_implicit_lp.network.LPGraphNetwork"]], ids=["graph", "explicit"],
 )  # fmt: skip
 def test_answers_without_duals_prove_nothing(tmp_path, predict, model):
