@@ -76,13 +76,13 @@ class Lengths:
         (scaled_columns,) = sums(column, n_columns, squares / rows[row])
         return cls(rows.sqrt(), columns.sqrt(), scaled_rows.sqrt(), scaled_columns.sqrt())
 
-    def select(self, constraints: Tensor, variables: Tensor) -> "Lengths":
-        """Return the lengths of some rows and columns (masks): those of whole programs."""
+    def keep(self, rows: Tensor, columns: Tensor) -> "Lengths":
+        """Return the lengths of what `SparseMatrix.keep` keeps, given the same masks."""
         return Lengths(
-            self.rows[constraints],
-            self.columns[variables],
-            self.scaled_rows[constraints],
-            self.scaled_columns[variables],
+            self.rows[rows],
+            self.columns[columns],
+            self.scaled_rows[rows],
+            self.scaled_columns[columns],
         )
 
 

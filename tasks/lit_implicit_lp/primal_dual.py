@@ -45,7 +45,7 @@ class PrimalDualContext:
             dual=self.dual[constraints],
             x=self.x.select(keep),
             matrix=self.matrix.keep(constraints, variables),
-            lengths=self.lengths.select(constraints, variables),
+            lengths=self.lengths.keep(constraints, variables),
         )
 
 

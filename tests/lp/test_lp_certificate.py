@@ -173,6 +173,11 @@ def test_lengths_are_those_of_rows_and_columns():
     assert lengths.columns.tolist() == pytest.approx([3, 20**0.5, 1, 1])
     assert lengths.scaled_rows.tolist() == pytest.approx([1.8**0.5, 0.2**0.5, 0, 2**0.5])
     assert lengths.scaled_columns.tolist() == pytest.approx([0.6, 1.64**0.5, 0.5**0.5, 0.5**0.5])
+    rows, columns = x.constraint_batch == 1, x.batch == 1
+    kept = lengths.keep(rows, columns)
+    alone = Lengths.of(x.matrix().keep(rows, columns))
+    for name in ("rows", "columns", "scaled_rows", "scaled_columns"):
+        assert torch.equal(getattr(kept, name), getattr(alone, name))
     given = ray(x, x.matrix(), vector(1, 1, 0, 0), lengths).violation
     assert torch.equal(given, ray(x, x.matrix(), vector(1, 1, 0, 0)).violation)
 

@@ -117,10 +117,14 @@ def test_files_are_solved_and_told_by_name(tmp_path, predict):
     assert [row["program"] for row in rows] == ["endless", "impossible", "kinds"]
 
 
-@pytest.mark.parametrize(
-    "model", [["--model.operator.width=2"], ["--model=lit_implicit.ExplicitLightningModule",
-     "--model.network=lit_implicit_lp.network.LPGraphNetwork"]], ids=["graph", "explicit"],
-)  # fmt: skip
+GRAPH = ["--model.operator=lit_implicit_lp.operator.LPGraphOperator"]
+EXPLICIT = [
+    "--model=lit_implicit.ExplicitLightningModule",
+    "--model.network=lit_implicit_lp.network.LPGraphNetwork",
+]
+
+
+@pytest.mark.parametrize("model", [GRAPH, EXPLICIT], ids=["graph", "explicit"])
 def test_answers_without_duals_prove_nothing(tmp_path, predict, model):
     boxed = IMPOSSIBLE.replace("RHS sum 5", "RHS sum 3")
     code, _ = predict([write(tmp_path, boxed)], *model)
