@@ -46,7 +46,9 @@ SETTINGS = [
     "--trainer.enable_model_summary=false",
 ]
 PDHG = [
-    "--model.operator=lp.pdhg_operator.PDHG",
+    "--model.operator=LPPrimalDual",
+    "--model.operator.steps=fixed",
+    "--model.operator.scaling_rounds=10",
     "--model.solver=lit_implicit.Picard",
     "--model.solver.rtol=0.0",
     "--model.solver.max_iter=5000",
@@ -197,7 +199,7 @@ def test_netlib_files_end_in_their_known_status(tmp_path, predict):
 
 @pytest.mark.parametrize(("settings", "status"), [([], "UNDECIDED"), (DOUBLE, "OPTIMAL")])
 def test_double_precision_reaches_what_single_cannot(tmp_path, predict, settings, status):
-    tight = ["--model.operator.rtol=1e-9", "--model.objective.rtol=1e-9"]
+    tight = ["--model.operator.tolerance=1e-9", "--model.objective.rtol=1e-9"]
     path = write(tmp_path, IMPOSSIBLE.replace("RHS sum 5", "RHS sum 3.1"))  # 3.1 is no float32
     assert predict([path], *PDHG, *settings, *tight, "--model.solver.max_iter=500")[0] == 0
     assert read(tmp_path, "a")["status"] == status
