@@ -123,7 +123,12 @@ class WarmStart(AbstractTrainingSolve):
         self._table, self._loaded = None, state_dict
 
     def _start(
-        self, objective: AbstractObjective, batch: Any, layout: AbstractLayout, z0: Tensor, step: int
+        self,
+        objective: AbstractObjective,
+        batch: Any,
+        layout: AbstractLayout,
+        z0: Tensor,
+        step: int,
     ) -> tuple[Tensor, Callable[[Solution], None]]:
         """Return the start of a solve, and what is to be done with its solution."""
         keys = _keys(objective, batch)
