@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from lit_implicit.solvers import Solution
 
-_FLOOR = 1e-3
-"""An error below this is good enough: the logarithm sees no more of it."""
+_FLOOR = 1e-6
+"""A mean error below this is none."""
 
 
 class LPObjective(AbstractObjective):
@@ -36,8 +36,9 @@ class LPObjective(AbstractObjective):
 
     Args:
         loss: `mse`, the paper's: the mean over a program's variables of the squared difference; or
-            `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`; or `log`: the logarithm of
-            `error + 0.001`, which weighs early and late iterations alike.
+            `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`; or `log`: shares in the
+            logarithm of the batch's mean error, so that steps with few iterations, where errors are
+            large, count as much as those with many.
         rtol: Relative residual up to which `predict` calls the answer to a file's program optimal;
             the operator stops by a tolerance of its own.
 
@@ -88,7 +89,10 @@ class LPObjective(AbstractObjective):
     def loss(self, y: Any, batch: Any) -> Tensor:
         """Return the loss of each program."""
         if self.kind == "log":
-            return (self.error(y, batch) + _FLOOR).log()
+            error = self.error(y, batch)
+            mean = error.detach().mean().clamp(min=_FLOOR)
+            # To first order, and with the value and the gradient of log(mean) in the mean.
+            return mean.log() + (error - mean) / mean
         if self.kind == "relative":
             size: Tensor = (self._norm(batch.target, batch) + 1) ** 2
         else:

@@ -1,5 +1,6 @@
 """A primal-dual solver of linear programs as an operator: every fixed point is an optimal pair."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,10 @@ from lit_implicit_lp.solution import LPSolution
 from lit_implicit_lp.sparse import SparseMatrix
 from lit_implicit_lp.step_sizes import StepSizes
 from lit_implicit_lp.units import Units
+
+_LEAST_FADE = 1e-30
+"""Its logarithm stands for the number of iterations, up to some thousands; single precision has no
+smaller numbers to speak of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +59,8 @@ class LPPrimalDual(AbstractOperator):
 
     The state has a row per variable, then one per constraint: the value (a variable, or the
     multiplier of a constraint) in units in which both are of order one, the last step, and, where
-    steps look at the state, a fade. One application is two projected primal-dual steps, that is
-    four sweeps with A or its transpose, two more columns of which carry messages.
+    steps look at the state, a fade and a running mean. One application is two projected primal-dual
+    steps, that is four sweeps with A or its transpose, which carry learned messages along.
 
     - `steps="fixed"`: PDHG with diagonal preconditioning; there is nothing to learn.
     - `steps="data"`: the preconditioner, the primal weight and the over-relaxation are learned
@@ -63,8 +68,10 @@ class LPPrimalDual(AbstractOperator):
       (`metric_norm`): the residual never rises.
     - `steps="state"`: factors of the steps, momentum and corrections are decided anew at each step.
       They are bounded, and fade: the fade f of the state shrinks by `decay` at each application,
-      and all that is decided is multiplied by `1 - (1 - f)^3`. So the iteration ends as that of
-      `data`, and a state is fixed only if it is an optimal pair, at rest, with fade 0.
+      and all that is decided is multiplied by the trust `1 - (1 - f)^3`. So the iteration ends as
+      that of `data`, and a state is fixed only if it is an optimal pair, at rest, with fade 0.
+      As trust goes, the answer goes over from the iterate to the mean over about the last third
+      of the iterates: those of PDHG circle around some optima for long.
 
     The answer is an `LPSolution`: duals and last steps come with it.
 
@@ -145,8 +152,8 @@ class LPPrimalDual(AbstractOperator):
         p = c.programs
         y = torch.zeros_like(p.tau).clamp(p.x.lower, p.x.upper)
         values = torch.cat([y, torch.zeros_like(p.sigma)])
-        columns = [values, torch.zeros_like(values), torch.ones_like(values)]
-        return torch.stack(columns[: 3 if len(self.halves) else 2], dim=-1)
+        columns = [values, torch.zeros_like(values), torch.ones_like(values), values]
+        return torch.stack(columns[: 4 if len(self.halves) else 2], dim=-1)
 
     def forward(self, z: Tensor, c: PrimalDualContext) -> Tensor:
         """Take two primal-dual steps."""
@@ -155,13 +162,16 @@ class LPPrimalDual(AbstractOperator):
             for _ in range(2):
                 at = plain_step(p, at, self.relaxation)
             return _pack(at)
-        fade = z[:, 2]
-        trust = 1 - (1 - fade) ** 3
+        fade, mean = z[:, 2].clamp(0, 1), z[:, 3]  # a start of someone's own may lie anywhere
+        trust = _trust(fade)
         cut = self.training and not self.state_gradient
         for half in self.halves:
             assert isinstance(half, LearnedHalf)
             at = learned_step(p, at, half, trust, self.relaxation, cut=cut)
-        return torch.cat([_pack(at), self.decay * fade[:, None]], dim=-1)
+        n_iter = fade.clamp(min=_LEAST_FADE).log() / math.log(self.decay)
+        mean = mean + (4 / (n_iter + 4)) * (self._values(at) - mean)
+        columns = torch.stack([self.decay * fade, mean], dim=-1)
+        return torch.cat([_pack(at), columns], dim=-1)
 
     def decode(self, z: Tensor, c: PrimalDualContext) -> LPSolution:
         """Return the answer in the programs' units, as it was before the last over-relaxation.
@@ -169,13 +179,21 @@ class LPPrimalDual(AbstractOperator):
         So it is within the bounds, and multipliers have the right sign.
         """
         at, p = _unpack(z, c), c.programs
-        beyond = self.relaxation - 1
+        values = self._values(at)
+        if len(self.halves):
+            values = z[:, 3].lerp(values, _trust(z[:, 2].clamp(0, 1)))
+        n = len(c.primal)
         return LPSolution(
-            primal=c.primal * (at.y - beyond * at.y_step).clamp(p.x.lower, p.x.upper),
-            dual=c.dual * (at.dual - beyond * at.dual_step),
+            primal=c.primal * values[:n].clamp(p.x.lower, p.x.upper),
+            dual=c.dual * values[n:],
             primal_step=c.primal * at.y_step,
             dual_step=c.dual * at.dual_step,
         )
+
+    def _values(self, at: Iterate) -> Tensor:
+        """Return the pair as it was before the last over-relaxation, as rows of a state."""
+        beyond = self.relaxation - 1
+        return torch.cat([at.y - beyond * at.y_step, at.dual - beyond * at.dual_step])
 
     def layout(self, z: Tensor, c: PrimalDualContext) -> Ragged:
         """One sample per program; its variables and its constraints are its nodes."""
@@ -206,6 +224,12 @@ class LPPrimalDual(AbstractOperator):
         coupling = constraints.dot(at.dual, (p.matrix @ at.y[:, None])[:, 0])
         squares = variables.dot(at.y / p.tau, at.y) + constraints.dot(at.dual / p.sigma, at.dual)
         return (squares - 2 * coupling).clamp(min=0).sqrt()
+
+
+def _trust(fade: Tensor) -> Tensor:
+    """Return how much of what is learned of the iterate counts: all at first, at last nothing."""
+    trust: Tensor = 1 - (1 - fade) ** 3
+    return trust
 
 
 def _unpack(z: Tensor, c: PrimalDualContext) -> Iterate:
