@@ -209,3 +209,14 @@ class AbstractObjective(nn.Module, ABC):
         number = len(list(folder.glob("predictions_*.pt")))
         with replace_whole(folder / f"predictions_{number:05d}.pt") as file:
             torch.save(y, file)
+
+    def summary(self, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of the table that ends `predict`. Default: none, and no table.
+
+        Args:
+            folder: What `write` was given; of several processes, the folder that holds theirs.
+
+        Returns:
+            Names of columns and their values, the same names in each row.
+        """
+        return ()

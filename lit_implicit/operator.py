@@ -24,6 +24,9 @@ class AbstractOperator(nn.Module, ABC):
     not depend on its batch mates.
     """
 
+    stop_every: int = 1
+    """Iterations from one question to `stop` to the next, where its answer is not for free."""
+
     def encode(self, x: Any) -> Any:
         """Embed the input, once per solve. Default: `x` itself."""
         return x
@@ -120,6 +123,11 @@ class AbstractMap(ABC):
     can_select: bool = True
     """Whether `select` works, so that a solver may drop samples that have stopped."""
 
+    @property
+    def stop_every(self) -> int:
+        """Iterations from one question to `stop` to the next."""
+        return 1
+
     @abstractmethod
     def __call__(self, z: Real) -> Real:
         """Apply the map once."""
@@ -146,6 +154,10 @@ class FixedPointMap(AbstractMap):
     operator: AbstractOperator
     c: Any
     layout: AbstractLayout
+
+    @property
+    def stop_every(self) -> int:
+        return self.operator.stop_every
 
     def __call__(self, z: Real) -> Real:
         version = None if z.is_inference() else z._version

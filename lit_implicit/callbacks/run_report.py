@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_implicit.callbacks.monitor import AbstractMonitor
+from lit_implicit.module import AbstractLightningModule
 from lit_implicit.reporting.report import count_parameters, environment, write_json
 
 
@@ -78,6 +79,15 @@ class RunReport(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the metrics."""
         self._keep(trainer, "test")
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what the task has to say about its answers, once all processes have written them."""
+        folder = None if self.folder is None else self.folder / "predictions"
+        trainer.strategy.barrier()
+        if trainer.is_global_zero and folder is not None and folder.is_dir():
+            assert isinstance(pl_module, AbstractLightningModule)
+            if rows := pl_module.objective.summary(folder):
+                self.content["predictions"] = [dict(row) for row in rows]
 
     @rank_zero_only
     def write(self, status: str) -> None:

@@ -48,18 +48,34 @@ class WarmStart(AbstractTrainingSolve):
             way a training step waits for the device three times more, to learn the samples' keys,
             which rows are theirs, and which of them failed.
         max_bytes: Most memory that the states may need; more is refused as soon as it is known.
+        fresh_share: Probability that a sample starts from `init_state` all the same, in [0, 1).
+            With short budgets, what is trained is then good early and late: both the way from the
+            start and the fixed point that it leads to.
+        seed: Seed of that draw, a function of (seed, global step), the same on all ranks.
 
     Raises:
         ConfigError: If an argument is out of range; as training starts, for an explicit model or
             an objective without keys.
+
+    References:
+        Anil et al. (2022), arXiv:2211.09961, for mixed starts.
     """
 
-    def __init__(self, device: Literal["cpu", "model"] = "cpu", max_bytes: int = 8 * _GIB) -> None:
+    def __init__(
+        self,
+        device: Literal["cpu", "model"] = "cpu",
+        max_bytes: int = 8 * _GIB,
+        fresh_share: float = 0.0,
+        seed: int = 0,
+    ) -> None:
         if device not in ("cpu", "model"):
             raise ConfigError(f"`WarmStart.device` must be 'cpu' or 'model', got {device!r}.")
+        if not 0 <= fresh_share < 1:
+            raise ConfigError(f"`WarmStart.fresh_share` must lie in [0, 1), got {fresh_share}.")
         if max_bytes < 1:
             raise ConfigError(f"`WarmStart.max_bytes` must be at least 1, got {max_bytes}.")
         self.device, self.max_bytes = device, max_bytes
+        self.fresh_share, self.seed = fresh_share, seed
         self._table: StateTable | None = None
         self._loaded: dict[str, Any] = {}
         self._pending: list[tuple[Samples, AbstractLayout, Tensor, Tensor]] = []
@@ -73,7 +89,9 @@ class WarmStart(AbstractTrainingSolve):
         self._table.update(self._loaded)
         self._loaded = {}
         objective = pl_module.objective
-        pl_module.train_start = lambda batch, layout, z0: self._start(objective, batch, layout, z0)
+        pl_module.train_start = lambda batch, layout, z0: self._start(
+            objective, batch, layout, z0, trainer.global_step
+        )
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -105,7 +123,12 @@ class WarmStart(AbstractTrainingSolve):
         self._table, self._loaded = None, state_dict
 
     def _start(
-        self, objective: AbstractObjective, batch: Any, layout: AbstractLayout, z0: Tensor
+        self,
+        objective: AbstractObjective,
+        batch: Any,
+        layout: AbstractLayout,
+        z0: Tensor,
+        step: int,
     ) -> tuple[Tensor, Callable[[Solution], None]]:
         """Return the start of a solve, and what is to be done with its solution."""
         keys = _keys(objective, batch)
@@ -114,6 +137,11 @@ class WarmStart(AbstractTrainingSolve):
         assert self._table is not None
         samples = Samples.of(keys, layout, z0)
         known, rows = self._table.read(samples, z0)
+        if self.fresh_share:
+            drawn = np.random.default_rng([self.seed, step]).random(len(keys))
+            warm = known & (drawn >= self.fresh_share)
+            rows = rows[torch.from_numpy(warm[samples.owner[known[samples.owner]]]).to(rows.device)]
+            known = warm
         if known.any():
             z0 = layout.put(z0, torch.from_numpy(known).to(z0.device), rows)
 

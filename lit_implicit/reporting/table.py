@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -15,6 +15,7 @@ _WORDS = {
     "loss": "loss (lower is better)",
     "error": "error (lower is better)",
     "relative_residual": "relative residual |G(z) - z| / |G(z)|",
+    "n_iter": "iterations",
     "n_iter_mean": "iterations, mean",
     "n_iter_max": "iterations, most",
     "converged": "share of samples converged",
@@ -86,6 +87,8 @@ def _metric_tables(content: Mapping[str, Any]) -> "list[Table]":
     from rich.table import Table
 
     metrics = content["metrics"]
+    if rows := content.get("predictions"):
+        return [_row_table(rows)]
     stages = [stage for stage in _STAGES if metrics.get(stage)]
     if not stages:
         return []
@@ -96,6 +99,26 @@ def _metric_tables(content: Mapping[str, Any]) -> "list[Table]":
     for name in sorted(names, key=_order):
         table.add_row(in_words(name), *(_number(metrics[stage].get(name)) for stage in stages))
     return [table]
+
+
+def _row_table(rows: Sequence[Mapping[str, Any]]) -> "Table":
+    """What `predict` found, as the task puts it; small numbers are given roughly."""
+    from rich.table import Table
+
+    table = Table(show_edge=False)
+    for name in rows[0]:
+        is_text = any(isinstance(row[name], str) for row in rows)
+        justify: Literal["left", "right"] = "left" if is_text else "right"
+        table.add_column(in_words(name), justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*map(_rough, row.values()))
+    return table
+
+
+def _rough(value: Any) -> str:
+    if not isinstance(value, float):
+        return _number(value)
+    return f"{value:.8g}" if abs(value) >= 1 else f"{value:.2g}"
 
 
 def _curve_tables(curves: Mapping[str, Sequence[float]]) -> "list[Table]":

@@ -89,7 +89,8 @@ class AbstractSolver(ABC):
             if k == 0:
                 work.limit = divergence_limit(at)
             done = at.meets(self.rtol, self.atol)
-            reason = g.stop(at.z, at.gz)
+            is_asked = (k + 1) % g.stop_every == 0 or k + 1 == self.max_iter
+            reason = g.stop(at.z, at.gz) if is_asked else None
             if reason is not None:
                 done = done | (reason & at.relative_residual.isfinite())
             work.advance(at, stepper.step(at), done)

@@ -6,9 +6,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import Ragged
 from lit_implicit_lp.features import LPFeatures
-from lit_implicit_lp.kkt import residuals
+from lit_implicit_lp.kkt import residuals, sums
 from lit_implicit_lp.solution import LPSolution
 from lit_implicit_lp.sparse import SparseMatrix
 
@@ -35,9 +34,10 @@ class Certificate:
 
     Args:
         value: What the direction gains; nothing is proved unless it is positive.
-        violation: 2-norm by which the direction misses a proof, in the program's units or relative
-            to the terms of the sums, whichever is more: so neither units nor row scalings make a
-            proof out of nothing.
+        violation: 2-norm by which the direction misses a proof: in the program's own units, or that
+            of rows (of columns) divided by their lengths, relative to what they would be if no
+            terms cancelled, as the value is; whichever is more. The first alone depends on units:
+            where costs are in cents, any direction would gain a lot.
     """
 
     value: Tensor
@@ -50,25 +50,39 @@ class Certificate:
 
 @dataclass(frozen=True, eq=False)
 class Lengths:
-    """2-norms of the rows and the columns of A: all that certificates need of it but products.
+    """2-norms of rows and columns of A: all that certificates need of it beside products.
 
     Args:
-        rows: Length of each row, shape `(n_constraints,)`.
-        columns: Length of each column, shape `(n_variables,)`.
+        rows: Length of each row, shape `(n_constraints,)`; 1 for an empty one.
+        columns: Length of each column, shape `(n_variables,)`; 1 for an empty one.
+        scaled_rows: Lengths of the rows once columns are divided by theirs.
+        scaled_columns: Lengths of the columns once rows are divided by theirs.
     """
 
     rows: Tensor
     columns: Tensor
+    scaled_rows: Tensor
+    scaled_columns: Tensor
 
     @classmethod
     @torch.no_grad()
     def of(cls, matrix: SparseMatrix) -> "Lengths":
-        """Measure a matrix; about the cost of a sweep."""
-        squares = matrix.values.square()
-        rows, columns = (squares.new_zeros(len(m.starts) - 1) for m in (matrix, matrix.mT))
-        return cls(
-            rows.index_add(0, matrix.rows, squares).sqrt(),
-            columns.index_add(0, matrix.columns, squares).sqrt(),
+        """Measure a matrix; about the cost of two sweeps."""
+        row, column, squares = matrix.rows, matrix.columns, matrix.values.square()
+        n_rows, n_columns = (len(m.starts) - 1 for m in (matrix, matrix.mT))
+        (rows,), (columns,) = sums(row, n_rows, squares), sums(column, n_columns, squares)
+        rows, columns = (torch.where(part > 0, part, 1.0) for part in (rows, columns))
+        (scaled_rows,) = sums(row, n_rows, squares / columns[column])
+        (scaled_columns,) = sums(column, n_columns, squares / rows[row])
+        return cls(rows.sqrt(), columns.sqrt(), scaled_rows.sqrt(), scaled_columns.sqrt())
+
+    def keep(self, rows: Tensor, columns: Tensor) -> "Lengths":
+        """Return the lengths of what `SparseMatrix.keep` keeps, given the same masks."""
+        return Lengths(
+            self.rows[rows],
+            self.columns[columns],
+            self.scaled_rows[rows],
+            self.scaled_columns[columns],
         )
 
 
@@ -98,10 +112,10 @@ def farkas(
 
     References:
         Applegate, Diaz, Lu, Lubin (2021), Infeasibility detection with primal-dual hybrid gradient
-        for large-scale linear programming, arXiv:2102.04592: differences of iterates converge to
-        certificates.
+        for large-scale linear programming, arXiv:2102.04592: differences of iterates, and iterates
+        divided by their number, converge to certificates.
     """
-    d = _project_dual(x, direction.to(_dtype(x, direction)))
+    d = project_dual(x, direction.to(_dtype(x, direction)))
     return _farkas(x, d, (matrix.mT @ d[:, None])[:, 0], lengths or Lengths.of(matrix), tolerance)
 
 
@@ -120,7 +134,7 @@ def ray(
         direction: As the difference of two primal iterates, shape `(n_variables,)`.
         lengths: `Lengths.of(matrix)`, where it is known.
     """
-    w = _project_primal(x, direction.to(_dtype(x, direction)))
+    w = project_primal(x, direction.to(_dtype(x, direction)))
     return _ray(x, w, (matrix @ w[:, None])[:, 0], lengths or Lengths.of(matrix))
 
 
@@ -136,8 +150,9 @@ def verdict(
     """Judge an answer: an `LPVerdict` per program, shape `(n,)`, int64.
 
     Optimal if the worst of the three residuals of `kkt` is at most `rtol`; else infeasible or
-    unbounded if the last steps prove it, or bounds cross; else undecided. Cost: two sweeps of
-    width 2, and about two more of width 1 where `lengths` is not given.
+    unbounded if the last steps prove it, or the iterates themselves, which point the same way where
+    they grow without end and waver less; infeasible too where bounds cross; else undecided. Cost:
+    two sweeps of width 3, and about two more where `lengths` is not given.
 
     Args:
         x: The programs.
@@ -149,76 +164,83 @@ def verdict(
     """
     dtype = _dtype(x, answer.primal)
     y, dual = answer.primal.to(dtype), answer.dual.to(dtype)
-    w = _project_primal(x, answer.primal_step.to(dtype))
-    d = _project_dual(x, answer.dual_step.to(dtype))
-    products = matrix @ torch.stack([y, w], dim=-1)
-    transposed = matrix.mT @ torch.stack([dual, d], dim=-1)
+    w = project_primal(x, torch.stack([answer.primal_step.to(dtype), y]))
+    d = project_dual(x, torch.stack([answer.dual_step.to(dtype), dual]))
+    products = (matrix @ torch.cat([w, y[None]]).mT).mT
+    transposed = (matrix.mT @ torch.cat([d, dual[None]]).mT).mT
     lengths = lengths or Lengths.of(matrix)
 
-    optimal = residuals(x, y, products[:, 0], dual, transposed[:, 0]).worst <= rtol
-    crossing = (x.lower > x.upper).to(dtype)
-    crossed = _sums(Ragged(x.batch, x.n), crossing) > 0
-    infeasible = _farkas(x, d, transposed[:, 1], lengths, tolerance).holds(tolerance) | crossed
-    unbounded = _ray(x, w, products[:, 1], lengths).holds(tolerance)
+    optimal = residuals(x, y, products[2], dual, transposed[2]).worst <= rtol
+    (crossed,) = sums(x.batch, x.n, (x.lower > x.upper).to(dtype))
+    infeasible = _farkas(x, d, transposed[:2], lengths, tolerance).holds(tolerance).any(0)
+    unbounded = _ray(x, w, products[:2], lengths).holds(tolerance).any(0)
     found = torch.full((x.n,), LPVerdict.UNDECIDED.value, device=y.device)
     found = found.masked_fill(unbounded, LPVerdict.UNBOUNDED.value)
-    found = found.masked_fill(infeasible, LPVerdict.INFEASIBLE.value)
+    found = found.masked_fill(infeasible | (crossed > 0), LPVerdict.INFEASIBLE.value)
     return found.masked_fill(optimal, LPVerdict.OPTIMAL.value)
 
 
-def _farkas(x: LPFeatures, d: Tensor, r: Tensor, lengths: Lengths, tolerance: float) -> Certificate:
-    variables, constraints = Ragged(x.batch, x.n), Ragged(x.constraint_batch, x.n)
-    bound = torch.where(r > 0, x.lower, x.upper)
-    taken = bound.isfinite() & (bound * r.sign() >= -1 / tolerance)
-    gain = torch.where(taken, bound, 0.0) * r
-    terms = x.b * d
-    value = _sums(variables, gain) - _sums(constraints, terms)
-    total = _sums(variables, gain.abs()) + _sums(constraints, terms.abs())
-    left = variables.norm(torch.where(taken, 0.0, r))
-    return _certificate(value, left, total, constraints.norm(lengths.rows * d))
-
-
-def _ray(x: LPFeatures, w: Tensor, change: Tensor, lengths: Lengths) -> Certificate:
-    variables, constraints = Ragged(x.batch, x.n), Ragged(x.constraint_batch, x.n)
-    change = torch.where(x.is_equality.bool(), change, change.clamp(min=0))
-    terms = x.c * w
-    total = _sums(variables, terms.abs())
-    size = variables.norm(lengths.columns * w)
-    return _certificate(-_sums(variables, terms), constraints.norm(change), total, size)
-
-
-def _certificate(value: Tensor, violation: Tensor, total: Tensor, size: Tensor) -> Certificate:
-    """Count the violation in the program's units, or relative to its terms if that is more.
-
-    Args:
-        value: The value in the program's units.
-        violation: The violation in the program's units.
-        total: What the value would be if no terms cancelled.
-        size: What the violation would be, about, if no terms cancelled.
-    """
-    tiny = torch.finfo(size.dtype).tiny
-    return Certificate(value, violation * (total / size.clamp(min=tiny)).clamp(min=1))
-
-
-def _project_dual(x: LPFeatures, direction: Tensor) -> Tensor:
+def project_dual(x: LPFeatures, direction: Tensor) -> Tensor:
+    """Return dual directions with the signs of multipliers, the largest entry 1: `(..., nodes)`."""
     d = torch.where(x.is_equality.bool(), direction, direction.clamp(min=0))
     return _unit(d, x.constraint_batch, x.n)
 
 
-def _project_primal(x: LPFeatures, direction: Tensor) -> Tensor:
+def project_primal(x: LPFeatures, direction: Tensor) -> Tensor:
+    """Return primal directions that leave no finite bound, the largest entry 1: `(..., nodes)`."""
     w = torch.where(x.lower.isfinite(), direction.clamp(min=0), direction)
     w = torch.where(x.upper.isfinite(), w.clamp(max=0), w)
     return _unit(w, x.batch, x.n)
 
 
+def _farkas(x: LPFeatures, d: Tensor, r: Tensor, lengths: Lengths, tolerance: float) -> Certificate:
+    bound = torch.where(r > 0, x.lower, x.upper)
+    taken = bound.isfinite() & (bound * r.sign() >= -1 / tolerance)
+    gain, terms = torch.where(taken, bound, 0.0) * r, x.b * d
+    left = torch.where(taken, 0.0, r)
+    gains, all_gains, left_2, scaled_2 = sums(
+        x.batch, x.n, gain, gain.abs(), left.square(), (left / lengths.columns).square()
+    )
+    b_d, all_b_d, size_2 = sums(
+        x.constraint_batch, x.n, terms, terms.abs(), (lengths.scaled_rows * d).square()
+    )
+    return _certificate(gains - b_d, all_gains + all_b_d, left_2, scaled_2, size_2)
+
+
+def _ray(x: LPFeatures, w: Tensor, change: Tensor, lengths: Lengths) -> Certificate:
+    change = torch.where(x.is_equality.bool(), change, change.clamp(min=0))
+    change_2, scaled_2 = sums(
+        x.constraint_batch, x.n, change.square(), (change / lengths.rows).square()
+    )
+    terms = -x.c * w
+    gain, all_terms, size_2 = sums(
+        x.batch, x.n, terms, terms.abs(), (lengths.scaled_columns * w).square()
+    )
+    return _certificate(gain, all_terms, change_2, scaled_2, size_2)
+
+
+def _certificate(
+    value: Tensor, total: Tensor, violation_2: Tensor, scaled_2: Tensor, size_2: Tensor
+) -> Certificate:
+    """Count the violation in the program's units or relative to its terms, whichever is more.
+
+    Args:
+        value: The value.
+        total: What it would be if no terms cancelled.
+        violation_2: The square of the violation.
+        scaled_2: The same once rows (columns) are divided by their lengths.
+        size_2: What that would be, about, if no terms cancelled.
+    """
+    relative = (scaled_2 / size_2.clamp(min=torch.finfo(size_2.dtype).tiny)).sqrt()
+    return Certificate(value, torch.maximum(violation_2.sqrt(), relative * total))
+
+
 def _unit(direction: Tensor, owner: Tensor, n: int) -> Tensor:
     """Make the largest entry of each program's direction 1: squares of tiny steps would vanish."""
-    largest = direction.new_zeros(n).scatter_reduce(0, owner, direction.abs(), "amax")
-    return direction / torch.where(largest > 0, largest, 1.0)[owner]
-
-
-def _sums(layout: Ragged, values: Tensor) -> Tensor:
-    return values.new_zeros(layout.n).index_add(0, layout.index, values)
+    zeros = direction.new_zeros(*direction.shape[:-1], n)
+    index = owner.expand(direction.shape)
+    largest = zeros.scatter_reduce(-1, index, direction.abs(), "amax")
+    return direction / torch.where(largest > 0, largest, 1.0)[..., owner]
 
 
 def _dtype(x: LPFeatures, y: Tensor) -> torch.dtype:

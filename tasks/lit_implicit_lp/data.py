@@ -14,6 +14,7 @@ from lit_implicit_lp.cache import LabelCache
 from lit_implicit_lp.generator import FAMILIES, MODES, Family, Size
 from lit_implicit_lp.graph import LPGraphs
 from lit_implicit_lp.labels import LabelSettings
+from lit_implicit_lp.mps_graphs import MPSGraphs
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -35,7 +36,7 @@ class LPDataModule(LightningDataModule):
         root: Folder of the solved programs.
         n_train: Programs to train on, at least 1.
         n_val: Programs to validate on.
-        n_test: Programs to test on, and to predict.
+        n_test: Programs to test on, and to predict where no `files` are given.
         sizes: Sizes (constraints, variables, nonzeros of A); each program draws one.
         seed: Seed of the programs, of their perturbations and of the order of training, at least 0.
         batch_size: Programs in a batch of training, per process.
@@ -53,6 +54,8 @@ class LPDataModule(LightningDataModule):
             a feasible point in each program, which has solutions at sizes where the paper's has
             hardly any: [[50, 250, 500]], [[200, 1000, 2000]]; or `mixed`, either by chance.
         train_family: Law of the programs to train on, where it is another one.
+        files: Linear programs of your own, for `predict` alone: paths of files in MPS format (also
+            .mps.gz), folders of such, or patterns as 'netlib/*.mps'. Each is a batch by itself.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -80,6 +83,7 @@ class LPDataModule(LightningDataModule):
         progress: bool = True,
         family: Family = "paper",
         train_family: Family | None = None,
+        files: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.root = root
@@ -96,11 +100,18 @@ class LPDataModule(LightningDataModule):
         self.progress = progress
         self.family: Family = family
         self.train_family: Family = train_family or family
+        self.files = (files,) if isinstance(files, str) else tuple(files)
         self._check()
         self._graphs: dict[str, LPGraphs] = {}
+        self._files: MPSGraphs | None = None
 
     def prepare_data(self) -> None:
-        """Solve the programs that are not in the cache. Lightning calls this once per node."""
+        """Solve the programs that are not in the cache. Lightning calls this once per node.
+
+        Not to `predict` on files, which need none of them.
+        """
+        if self.files and self.trainer is not None and self.trainer.state.fn == "predict":
+            return
         for split, n in self.n_programs.items():
             title = f"solving linear programs ({split})" if self.progress else None
             cache = self._cache(split)
@@ -113,7 +124,18 @@ class LPDataModule(LightningDataModule):
                 raise
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the splits that the stage needs; None loads all."""
+        """Load the splits that the stage needs, or read the files; None loads all.
+
+        Raises:
+            DataError: If a file holds no linear program.
+        """
+        if self.files and stage in ("predict", None):
+            self._files = MPSGraphs.read(self.files, _DTYPES[self.dtype])
+            for file in self._files.files:
+                for note in file.notes:
+                    rank_zero_info(f"{file.path}: {note}.")
+            if stage == "predict":
+                return
         splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", ("test",))
         for split in tuple(STREAMS) if stage is None else splits:
             if split not in self._graphs:
@@ -147,7 +169,9 @@ class LPDataModule(LightningDataModule):
         return self._loader("test", self.eval_batch_size)
 
     def predict_dataloader(self) -> Any:
-        """Return the test batches."""
+        """Return the files, each a batch, where there are any; else the test batches."""
+        if self._files is not None:
+            return DataLoader(self._files, batch_size=1, **self._options())
         return self.test_dataloader()
 
     def _loader(self, split: str, batch_size: int) -> Any:
@@ -207,6 +231,11 @@ class LPDataModule(LightningDataModule):
         if not 0 < self.perturb_norm < math.inf:
             raise ValueError(
                 f"`LPDataModule.perturb_norm` must be positive, got {self.perturb_norm}."
+            )
+        if "" in self.files:
+            raise ValueError(
+                f"`LPDataModule.files` must hold paths, got an empty one in {list(self.files)}; "
+                "give them as `--data.files '[a.mps,b.mps]'`."
             )
         if self.dtype not in _DTYPES:
             raise ValueError(

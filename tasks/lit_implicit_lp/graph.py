@@ -59,13 +59,17 @@ class LPGraphs(Dataset[Any]):
     Args:
         programs: What the cache holds.
         dtype: Of all real features, labels and perturbations.
+        labelled: Whether there are labels, to be checked; else they are NaN.
 
     Raises:
         DataError: If a program or its label makes no sense; with the program's index.
     """
 
-    def __init__(self, programs: LabelledPrograms, dtype: torch.dtype) -> None:
-        check_labelled(programs)
+    def __init__(
+        self, programs: LabelledPrograms, dtype: torch.dtype, labelled: bool = True
+    ) -> None:
+        if labelled:
+            check_labelled(programs)
         real = torch.empty(0, dtype=dtype).numpy().dtype
         arrays = dict(programs.arrays)
         for name in [name for name in arrays if name.startswith("target_")]:

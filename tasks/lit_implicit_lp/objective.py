@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 from lit_implicit.errors import ConfigError
 from lit_implicit.layout import Ragged, widest_dtype
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
+from lit_implicit_lp.certificate import TOLERANCE
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
 from lit_implicit_lp.metrics import ErrorSpread, ObjectiveGap, Violation, relative_error
@@ -37,21 +38,27 @@ class LPObjective(AbstractObjective):
         loss: `mse`, the paper's: the mean over a program's variables of the squared difference; or
             `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`; or `log`: the logarithm of
             `error + 0.001`, which weighs early and late iterations alike.
+        rtol: Relative residual up to which `predict` calls the answer to a file's program optimal;
+            the operator stops by a tolerance of its own.
 
     Raises:
-        ValueError: If the loss is unknown.
+        ValueError: If the loss is unknown, or `rtol` is not positive.
 
     References:
         arXiv:2510.03638, linear programming.
     """
 
-    def __init__(self, loss: Literal["mse", "relative", "log"] = "relative") -> None:
+    def __init__(
+        self, loss: Literal["mse", "relative", "log"] = "relative", rtol: float = TOLERANCE
+    ) -> None:
         super().__init__()
         if loss not in ("mse", "relative", "log"):
             raise ValueError(
                 f"`LPObjective.loss` must be 'mse', 'relative' or 'log', got {loss!r}."
             )
-        self.kind = loss
+        if not rtol > 0:
+            raise ValueError(f"`LPObjective.rtol` must be positive, got {rtol}.")
+        self.kind, self.rtol = loss, rtol
 
     def inputs(self, batch: Any) -> LPFeatures:
         """Return the programs' data, without solutions."""
@@ -158,9 +165,21 @@ class LPObjective(AbstractObjective):
     def write(self, y: Any, solution: "Solution | None", batch: Any, folder: Path) -> None:
         """Write `programs_*.csv`, a row per program, and `solutions_*.csv`, one per variable.
 
-        The number in a file's name is the index of its first program.
+        The number in a file's name is the index of its first program. Programs of MPS files have a
+        `<name>.lp.json` each.
         """
+        if "files" in batch:
+            from lit_implicit_lp.mps_output import write_programs  # not before: it brings PyG
+
+            write_programs(y, solution, batch, self.rtol, folder)
+            return
         write_predictions(primal(y), solution, batch, self.error(y, batch), folder)
+
+    def summary(self, folder: Path) -> Sequence[Mapping[str, Any]]:
+        """Return a row per program of an MPS file."""
+        from lit_implicit_lp.mps_output import table_rows
+
+        return table_rows(folder)
 
     def _norm(self, y: Tensor, batch: Any) -> Tensor:
         return _layout(batch).norm(y)

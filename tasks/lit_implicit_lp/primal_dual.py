@@ -45,7 +45,7 @@ class PrimalDualContext:
             dual=self.dual[constraints],
             x=self.x.select(keep),
             matrix=self.matrix.keep(constraints, variables),
-            lengths=Lengths(self.lengths.rows[constraints], self.lengths.columns[variables]),
+            lengths=self.lengths.keep(constraints, variables),
         )
 
 
@@ -101,11 +101,14 @@ class LPPrimalDual(AbstractOperator):
         state_gradient: bool = True,
         scaling_rounds: int = 0,
         tolerance: float | None = 1e-4,
+        stop_every: int = 4,
     ) -> None:
         super().__init__()
-        _check(steps, width, embedding, messages, decay, scaling_rounds, tolerance)
+        sizes = {"width": width, "embedding": embedding, "messages": messages}
+        _check(steps, {**sizes, "stop_every": stop_every}, decay, scaling_rounds, tolerance)
         self.decay, self.state_gradient = decay, state_gradient
         self.scaling_rounds, self.tolerance = scaling_rounds, tolerance
+        self.stop_every = stop_every
         self.step_sizes = StepSizes(0 if steps == "fixed" else embedding, width)
         self.halves = nn.ModuleList(
             LearnedHalf(messages, embedding, width) for _ in range(2 if steps == "state" else 0)
@@ -217,16 +220,14 @@ def _pack(at: Iterate) -> Tensor:
 
 def _check(
     steps: str,
-    width: int,
-    embedding: int,
-    messages: int,
+    counts: dict[str, int],
     decay: float,
     scaling_rounds: int,
     tolerance: float | None,
 ) -> None:
     if steps not in ("fixed", "data", "state"):
         raise ValueError(f"`LPPrimalDual.steps` must be 'fixed', 'data' or 'state', got {steps!r}.")
-    for name, value in (("width", width), ("embedding", embedding), ("messages", messages)):
+    for name, value in counts.items():
         if value < 1:
             raise ValueError(f"`LPPrimalDual.{name}` must be at least 1, got {value}.")
     if not 0 < decay < 1:

@@ -10,13 +10,16 @@ and `.csv` for each implicit run. Everything is read from the runs' `report.json
 import argparse
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lit_implicit.errors import LitImplicitError
 from lit_implicit_lp.figure7 import write_figure
 from lit_implicit_lp.table_runs import TableRun, read_table_run
+
+_N_SHOWN = 6
+"""Columns that fit a screen; Markdown has more, and the CSV all."""
 
 
 def write_table(runs: Sequence[TableRun], folder: Path) -> None:
@@ -35,26 +38,35 @@ def write_table(runs: Sequence[TableRun], folder: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    header = [name for name in rows[0] if name != "run"]
-    texts = [[_text(name, row[name]) for name in header] for row in rows]
-    lines = [header, ["---"] * len(header), *texts]
+    texts = [_texts(row) for row in rows]
+    lines = [list(texts[0]), ["---"] * len(texts[0]), *(text.values() for text in texts)]
     markdown = "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
     (folder / "table1.md").write_text(markdown, encoding="utf-8")
-    n_shown = header.index("seconds")  # what fits a screen
-    table = Table(*header[:n_shown])
+    table = Table(*list(texts[0])[:_N_SHOWN])
     for text in texts:
-        table.add_row(*text[:n_shown])
+        table.add_row(*list(text.values())[:_N_SHOWN])
     Console(highlight=False).print(table)
 
 
-def _text(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if name in ("parameters", "seconds"):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.1f}" if name == "iterations" else f"{value:.3f}"
-    return str(value)
+def _texts(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row as it is shown: the error with its standard deviation over programs."""
+
+    def number(name: str, form: str) -> str:
+        return "" if row[name] is None else format(row[name], form)
+
+    spread = number("std over programs", ".3f")
+    return {
+        "network": row["network"],
+        "width": str(row["width"]),
+        "parameters": number("parameters", ","),
+        "paper": number("paper", ".3f"),
+        "test error": number("test error", ".3f") + (f" ± {spread}" if spread else ""),
+        "seed": number("seed", ""),
+        "iterations": number("iterations", ".1f"),
+        "error at the end / least": number("error at the end / least", ".3f"),
+        "seconds": number("seconds", ","),
+        "commit": row["commit"],
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

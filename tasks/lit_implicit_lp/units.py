@@ -9,6 +9,8 @@ from lit_implicit.layout import Ragged
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.scaling import Scaling
 
+_OUTLIER = 1e3
+
 
 @dataclass(frozen=True, eq=False)
 class Units:
@@ -17,7 +19,8 @@ class Units:
     With `s` the root mean square of a program's bounds and `k` that of its costs, the program in
     units has bounds and right-hand sides divided by `s`, costs by `k`, and the same A: then
     `y = s y_units` and `dual = k dual_units`. So the primal weight of PDHG, the ratio of the two
-    units, is 1 up to what is learned.
+    units, is 1 up to what is learned. Costs above 1,000 times the median count as that much: costs
+    that stand for "never" are no measure of the others.
 
     Args:
         features: The programs in units.
@@ -56,7 +59,8 @@ class Units:
         )
         size = torch.maximum(size, needed)
         size = torch.where(size > 0, size, 1.0)
-        cost = _root_mean_square(variables.dot(x.c, x.c), torch.ones_like(x.batch), variables)
+        usual = x.c.abs().minimum(_OUTLIER * _median(x.c.detach().abs(), variables)[x.batch])
+        cost = _root_mean_square(variables.dot(usual, usual), torch.ones_like(x.batch), variables)
         cost = torch.where(cost > 0, cost, 1.0)
         primal, dual = size[x.batch], cost[x.constraint_batch]
         features = replace(
@@ -78,6 +82,19 @@ def _root_mean_square(squares: Tensor, counted: Tensor, layout: Ragged) -> Tenso
     mean = squares / counts.clamp(min=1)
     # The root of zero has no derivative.
     return torch.where(mean > 0, torch.where(mean > 0, mean, 1.0).sqrt(), 0.0)
+
+
+def _median(sizes: Tensor, layout: Ragged) -> Tensor:
+    """Return the (lower) median of each program's sizes above zero, 0 where it has none."""
+    order = sizes.argsort()
+    order = order[layout.index[order].argsort(stable=True)]
+    counts = torch.zeros(layout.n, dtype=torch.long, device=sizes.device)
+    ones = torch.ones_like(layout.index)
+    total = counts.index_add(0, layout.index, ones)
+    positive = counts.index_add(0, layout.index, (sizes > 0).long())
+    place = total.cumsum(0) - positive + (positive - 1).clamp(min=0) // 2
+    padded = torch.cat([sizes[order], sizes.new_zeros(1)])
+    return torch.where(positive > 0, padded[place.clamp(max=len(sizes))], 0.0)
 
 
 def _divided(bounds: Tensor, units: Tensor) -> Tensor:

@@ -44,13 +44,15 @@ def failing_disk(code, n):
         yield
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize(
+    "code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES]
+)
 def test_disk_that_fails_in_mid_run_costs_no_checkpoint(run, workdir, run_directory, capsys, code):
     with failing_disk(code, 4):  # best and last of the first epoch are there, best of the second
         assert run("fit", "--trainer.max_epochs=3") == 2
     advice, error = error_lines(capsys)
     folder = run_directory().relative_to(workdir)
-    full = code in (errno.ENOSPC, errno.EDQUOT)
+    full = code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     assert ("The disk is full" if full else "Writing is not allowed") in error
     assert str(folder / "checkpoints" / "last.ckpt") in error
     assert "--run_dir FOLDER" in error

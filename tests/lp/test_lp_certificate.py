@@ -55,8 +55,9 @@ def test_values_of_certificates_are_those_of_the_formulas():
     # ROWS: d = (1, 1/2) gives r = (1/2, 1/2), which no bound takes up, and b'd = 0.
     # BOX: d = -1 gives r = (-1, -1), at most 4 by the upper bounds: -4 + 5 = 1.
     assert found.value.tolist() == pytest.approx([0, 1])
-    # The terms of the value, 1 and 1, over the size of the rows, sqrt(2 + 1/2): less than 1.
-    assert found.violation.tolist() == pytest.approx([0.5 * 2**0.5 * 2 / 2.5**0.5, 0])
+    # Relative: rows' share of columns of length sqrt 2 is 1 for both rows, so the size is
+    # |(1, 1/2)|, and 1/2 of what is left over is sqrt(1/4); times the terms, 1 and 1.
+    assert found.violation.tolist() == pytest.approx([max(0.5**0.5, 2 * 0.5 / 1.25**0.5), 0])
     x = features(ENDLESS)
     found = ray(x, x.matrix(), vector(2, 1))
     assert found.value.tolist() == [1.5]
@@ -97,6 +98,18 @@ def test_units_make_no_proof_out_of_nothing(unit):
         replace(x, coefficients=torch.where(second, unit, 1.0) * x.coefficients),
     ):
         assert not farkas(moved, moved.matrix(), vector(-1, 0)).holds(0.1)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_a_row_in_other_units_than_the_rest_still_counts(unit):
+    """The one row that bounds the program is a millionth of the others, in its coefficients."""
+    bounded = program([-1, 0], [[1, -1], [unit, 0]], [0, 1], [True, False], 0, INF)
+    x = features(bounded)
+    assert not ray(x, x.matrix(), vector(1, 1)).holds(0.1)
+    feasible = program([0, 0], [[1, -1], [unit, 0]], [0, 1], [True, True], -INF, INF)
+    x = features(feasible)
+    assert not farkas(x, x.matrix(), vector(-unit, -1)).holds(0.1)
+    assert not farkas(x, x.matrix(), vector(0, -1)).holds(0.1)
 
 
 @pytest.mark.parametrize("error", [0.9e-4, 1.1e-4])
@@ -154,10 +167,23 @@ def test_answers_without_numbers_or_steps_are_undecided():
 
 
 def test_lengths_are_those_of_rows_and_columns():
-    x = features(ENDLESS, BOX)
+    x = features(program([1, 1], [[3, 4], [0, 2], [0, 0]], [1, 1, 1], [False] * 3, 0, INF), BOX)
     lengths = Lengths.of(x.matrix())
-    assert lengths.rows.tolist() == pytest.approx([2**0.5] * 3)
-    assert lengths.columns.tolist() == pytest.approx([2**0.5, 2**0.5, 1, 1])
-    step = vector(1, 1, 0, 0)
-    given = ray(x, x.matrix(), step, lengths).violation
-    assert torch.equal(given, ray(x, x.matrix(), step).violation)
+    assert lengths.rows.tolist() == pytest.approx([5, 2, 1, 2**0.5])
+    assert lengths.columns.tolist() == pytest.approx([3, 20**0.5, 1, 1])
+    assert lengths.scaled_rows.tolist() == pytest.approx([1.8**0.5, 0.2**0.5, 0, 2**0.5])
+    assert lengths.scaled_columns.tolist() == pytest.approx([0.6, 1.64**0.5, 0.5**0.5, 0.5**0.5])
+    rows, columns = x.constraint_batch == 1, x.batch == 1
+    kept = lengths.keep(rows, columns)
+    alone = Lengths.of(x.matrix().keep(rows, columns))
+    for name in ("rows", "columns", "scaled_rows", "scaled_columns"):
+        assert torch.equal(getattr(kept, name), getattr(alone, name))
+    given = ray(x, x.matrix(), vector(1, 1, 0, 0), lengths).violation
+    assert torch.equal(given, ray(x, x.matrix(), vector(1, 1, 0, 0)).violation)
+
+
+def test_iterates_that_grow_without_end_prove_as_their_steps_do():
+    found = judge(
+        [ROWS, BOX, ENDLESS], primal=vector(0, 0, 1, 1, 9, 9), dual=vector(3, 3, -9, 0, 0)
+    )
+    assert found == [LPVerdict.INFEASIBLE, LPVerdict.INFEASIBLE, LPVerdict.UNBOUNDED]

@@ -63,7 +63,8 @@ def test_table_has_a_row_for_each_run_beside_the_papers(runs, tmp_path, capsys):
         assert row["run"] == str(runs / row["network"])
     markdown = (out / "table1.md").read_text().splitlines()
     assert len(markdown) == 4
-    assert "| 2,088 | 0.273 |" in markdown[2]
+    error, spread = float(explicit["test error"]), float(explicit["std over programs"])
+    assert f"| 2,088 | 0.273 | {error:.3f} ± {spread:.3f} | 0 |" in markdown[2]
     # The explicit network does not iterate: no figure of it.
     assert sorted(p.name for p in out.iterdir()) == [
         "figure7_width4_implicit.csv", "figure7_width4_implicit.png", "table1.csv", "table1.md",

@@ -97,3 +97,20 @@ def test_many_slopes_have_a_table_of_their_own_in_which_all_can_be_read(capsys, 
     assert "…" not in text
     assert "below by pairs, derivatives (Jacobian) and the worst pair found" in text
     assert "Cost of one iteration: 2 MFLOP, 1 ms per sample" in text
+
+
+def test_rows_of_predict_are_a_table_in_which_all_can_be_read(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ("program", "status", "objective", "primal", "dual", "gap", "n_iter")
+    rows = [
+        dict(zip(names, values, strict=True))
+        for values in (
+            ("adlittle", "OPTIMAL", 225494.963162, 9.871e-5, 1.234e-5, 3.21e-12, 15700),
+            ("a_program_of_a_long_name", "INFEASIBLE", None, 0.0, float("inf"), float("nan"), 12),
+        )
+    ]
+    print_report({**CONTENT, "predictions": rows}, None)
+    out = capsys.readouterr().out
+    for text in ("225494.96", "9.9e-05", "15700", "INFEASIBLE", "inf", "nan", "iterations"):
+        assert text in out
+    assert "…" not in out
