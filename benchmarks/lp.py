@@ -69,7 +69,7 @@ class Entry:
     method: str
     tolerance: float | None
     run: Callable[[], Answers]
-    sweeps: int | None = None
+    sweeps: float | None = None
 
 
 def timed(run: Callable[[], Answers], device: torch.device) -> tuple[float, Answers]:
@@ -148,11 +148,10 @@ def measure(name: str, case: Case, given: argparse.Namespace) -> list[dict[str, 
     ]
     entries = [Entry(BASE, None, HighsMethod(models, given.threads, exact()))]
     for tolerance in TOLERANCES:
-        entries += [
-            # Four sweeps of a step and two of its certificate.
-            Entry(kind, tolerance, BatchMethod(g, batches, tolerance, case.max_iter, device), 6)
-            for kind, g in operators(given.ckpt_path).items()
-        ]
+        for kind, operator in operators(given.ckpt_path).items():
+            run = BatchMethod(operator, batches, tolerance, case.max_iter, device)
+            # Two steps, and two sweeps for each certificate.
+            entries.append(Entry(kind, tolerance, run, 4 + 2 / operator.stop_every))
         entries.append(
             Entry("HiGHS PDLP", tolerance, HighsMethod(models, given.threads, pdlp(tolerance)))
         )

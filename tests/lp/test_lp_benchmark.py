@@ -72,7 +72,8 @@ def test_highs_answers_every_program_in_order(highs, lp_batch):
     for tolerance in (1e-2, 1e-4):
         found = highs.HighsMethod(models, 2, highs.pdlp(tolerance))()
         worst = kkt(x, x.matrix(), found.y, found.dual).worst
-        assert (worst <= tolerance).all() and (worst > 1e-3 * tolerance).any()
+        assert (worst <= tolerance).all()
+        assert (worst > 1e-3 * tolerance).any()
 
 
 def test_an_unknown_option_of_highs_is_named(highs):
@@ -93,7 +94,8 @@ def test_batches_answer_every_program_in_order(batches, lp_batch, dtype):
     assert torch.allclose(found[0].y, found[1].y, rtol=1e-4, atol=1e-4)
     for one in found:
         worst = kkt(x, x.matrix(), one.y.double(), one.dual.double()).worst
-        assert (worst <= 1e-2).all() and (worst > 1e-4).any()
+        assert (worst <= 1e-2).all()
+        assert (worst > 1e-4).any()
     assert found[0].y.dtype == dtype
 
 
@@ -133,7 +135,9 @@ def test_a_row_counts_in_float64_and_takes_ratios_within_a_repeat(script, highs,
     ]
     seconds = [[1.0, 2.0, 4.0], [3.0, 2.0, 8.0]]
     base, other = script.rows("here", entries, seconds, [exact, wrong], lp_batch)
-    assert base["solved"] == 1 and base["worst_kkt"] < 1e-9 and base["error_mean"] < 1e-8
+    assert base["solved"] == 1
+    assert base["worst_kkt"] < 1e-9
+    assert base["error_mean"] < 1e-8
     assert base["ratio"] == {"median": 1.0, "q25": 1.0, "q75": 1.0}
     assert base["sweeps_mean"] is None
     assert other["solved"] == pytest.approx(0.8)
