@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_implicit.layout import Ragged
+from lit_implicit_lp.fast_asinh import asinh
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.sparse import SparseMatrix
 from lit_implicit_lp.step_rules import StepRule, level_of, near
@@ -109,8 +110,8 @@ def learned_step(
     """
     variables, constraints = Ragged(p.x.batch, p.x.n), Ragged(p.x.constraint_batch, p.x.n)
     seen = at.detach() if cut else at
-    duals = torch.stack([seen.dual, 10 * seen.dual_step, 100 * seen.dual_step], dim=-1).asinh()
-    announced = half.announce(torch.cat([p.constraints, duals], dim=-1))
+    duals = asinh(torch.stack([seen.dual, 10 * seen.dual_step, 100 * seen.dual_step]))
+    announced = half.announce(torch.cat([p.constraints.T, duals]).T)
     received = p.matrix.mT @ torch.cat([at.dual[:, None], announced], dim=-1)
     reduced = p.x.c + received[:, 0]
 
@@ -120,8 +121,8 @@ def learned_step(
         move = move.detach()
     level = level_of(move, variables, seen.dual_step, constraints)
     rule = half.variable_rule(
-        torch.stack([near(seen.y - p.x.lower), near(p.x.upper - seen.y)], dim=-1),
-        torch.stack([gradient, move, seen.y_step], dim=-1),
+        torch.stack([near(seen.y - p.x.lower), near(p.x.upper - seen.y)]),
+        torch.stack([gradient, move, seen.y_step]),
         variables.spread(level, seen.y),
         received[:, 1:],
         p.variables,
@@ -133,8 +134,8 @@ def learned_step(
     received = p.matrix @ torch.cat([(2 * y - at.y)[:, None], rule.messages], dim=-1)
     excess = received[:, 0] - p.x.b
     rule = half.constraint_rule(
-        p.x.is_equality[:, None],
-        torch.stack([excess.detach() if cut else excess, seen.dual_step], dim=-1),
+        p.x.is_equality[None],
+        torch.stack([excess.detach() if cut else excess, seen.dual_step]),
         constraints.spread(level, seen.dual),
         received[:, 1:],
         p.constraints,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_implicit.layout import Ragged
+from lit_implicit_lp.fast_asinh import asinh
 from lit_implicit_lp.layers import mlp
 
 _FAR = 10.0
@@ -71,16 +72,18 @@ class StepRule(nn.Module):
     ) -> Controls:
         """Decide for each node.
 
+        What is seen is put together by rows, one per feature: narrow columns are slow to fill.
+
         Args:
-            fixed: Shape `(nodes, n_fixed)`.
-            vanishing: Shape `(nodes, n_vanishing)`.
+            fixed: Shape `(n_fixed, nodes)`.
+            vanishing: Shape `(n_vanishing, nodes)`.
             level: Level of each node's program, shape `(nodes,)`.
             messages: Received messages, shape `(nodes, n_messages)`.
             embedded: Embedding of the nodes.
             trust: In 0..1, shape `(nodes,)`.
         """
-        seen = [fixed, _at_scales(vanishing, level), level[:, None].log() / 5]
-        out = self.network(torch.cat([*seen, messages / 3, embedded], dim=-1))
+        seen = [fixed, _at_scales(vanishing, level), level[None].log() / 5]
+        out = self.network(torch.cat([*seen, messages.T / 3, embedded.T]).T)
         factor, momentum, correction = out[:, :3].unbind(-1)
         return Controls(
             factor=(trust * _REACH * (factor / _REACH).tanh()).exp(),
@@ -113,7 +116,7 @@ def _mean_square(step: Tensor, layout: Ragged) -> Tensor:
 
 
 def _at_scales(values: Tensor, level: Tensor) -> Tensor:
-    scales = torch.stack([*(torch.full_like(level, k) for k in _SCALES), 1 / level], dim=-1)
+    scales = torch.stack([*(torch.full_like(level, k) for k in _SCALES), 1 / level])
     size = [max(math.asinh(k), 1.0) if k > 1 else 1.0 for k in _SCALES]
-    seen = (values[:, :, None] * scales[:, None, :]).asinh() / values.new_tensor([*size, 1.0])
-    return seen.flatten(1)
+    seen = asinh(values[:, None] * scales) / values.new_tensor([*size, 1.0])[:, None]
+    return seen.flatten(0, 1)
