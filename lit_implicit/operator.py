@@ -25,7 +25,7 @@ class AbstractOperator(nn.Module, ABC):
     """
 
     stop_every: int = 1
-    """Iterations from one question to `stop` to the next, where its answer is not for free."""
+    """Solvers ask `stop` at every so many iterations, and at the last; more than 1 if it costs."""
 
     def encode(self, x: Any) -> Any:
         """Embed the input, once per solve. Default: `x` itself."""
@@ -157,7 +157,12 @@ class FixedPointMap(AbstractMap):
 
     @property
     def stop_every(self) -> int:
-        return self.operator.stop_every
+        every = self.operator.stop_every
+        if every < 1:
+            raise OperatorError(
+                f"`{type(self.operator).__name__}.stop_every` must be at least 1, got {every}."
+            )
+        return every
 
     def __call__(self, z: Real) -> Real:
         version = None if z.is_inference() else z._version

@@ -117,7 +117,8 @@ class BestWeights(Callback):
         return float(found)
 
     def _blew_up(self, value: float) -> bool:
-        return self.blow_up is not None and value > self.blow_up * self._least
+        # Not by >, which is false of NaN.
+        return self.blow_up is not None and not value <= self.blow_up * self._least
 
     def _go_back(self, module: LightningModule) -> None:
         if self._weights:

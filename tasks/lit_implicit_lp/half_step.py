@@ -74,8 +74,8 @@ class LearnedHalf(nn.Module):
     def __init__(self, messages: int, embedding: int, width: int) -> None:
         super().__init__()
         self.announce = nn.Linear(embedding + 3, messages)
-        self.variable_rule = StepRule(2, 3, messages, embedding, width)
-        self.constraint_rule = StepRule(1, 2, messages, embedding, width)
+        self.variable_rule = StepRule(2, 3, messages, messages, embedding, width)
+        self.constraint_rule = StepRule(1, 2, messages, 0, embedding, width)
 
 
 def plain_step(p: Programs, at: Iterate, relaxation: Tensor | float) -> Iterate:
@@ -83,7 +83,7 @@ def plain_step(p: Programs, at: Iterate, relaxation: Tensor | float) -> Iterate:
     reduced = p.x.c + (p.matrix.mT @ at.dual[:, None])[:, 0]
     y = (at.y - p.tau * reduced).clamp(p.x.lower, p.x.upper)
     excess = (p.matrix @ (2 * y - at.y)[:, None])[:, 0] - p.x.b
-    return _relaxed(at, y, _sign(p, at.dual + p.sigma * excess), relaxation)
+    return _relaxed(at, y, projected_duals(p.x, at.dual + p.sigma * excess), relaxation)
 
 
 def learned_step(
@@ -142,12 +142,12 @@ def learned_step(
         trust[len(seen.y) :],
     )
     step = rule.momentum * at.dual_step + rule.correction + p.sigma * rule.factor * excess
-    return _relaxed(at, y, _sign(p, at.dual + step), relaxation)
+    return _relaxed(at, y, projected_duals(p.x, at.dual + step), relaxation)
 
 
-def _sign(p: Programs, dual: Tensor) -> Tensor:
+def projected_duals(x: LPFeatures, dual: Tensor) -> Tensor:
     """Project multipliers: those of `<=` are at least 0."""
-    return torch.where(p.x.is_equality.bool(), dual, dual.clamp(min=0))
+    return torch.where(x.is_equality.bool(), dual, dual.clamp(min=0))
 
 
 def _relaxed(at: Iterate, y: Tensor, dual: Tensor, relaxation: Tensor | float) -> Iterate:

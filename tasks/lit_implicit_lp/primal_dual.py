@@ -11,11 +11,21 @@ from lit_implicit.layout import Ragged
 from lit_implicit.operator import AbstractOperator
 from lit_implicit_lp.certificate import Lengths, LPVerdict, verdict
 from lit_implicit_lp.features import LPFeatures
-from lit_implicit_lp.half_step import Iterate, LearnedHalf, Programs, learned_step, plain_step
+from lit_implicit_lp.half_step import (
+    Iterate,
+    LearnedHalf,
+    Programs,
+    learned_step,
+    plain_step,
+    projected_duals,
+)
 from lit_implicit_lp.solution import LPSolution
 from lit_implicit_lp.sparse import SparseMatrix
 from lit_implicit_lp.step_sizes import StepSizes
 from lit_implicit_lp.units import Units
+
+_MARGIN = 0.99
+"""Single precision measures a residual of 1e-4 to better than the remaining percent."""
 
 _LEAST_FADE = 1e-30
 """Its logarithm stands for the number of iterations, up to some thousands; single precision has no
@@ -70,8 +80,9 @@ class LPPrimalDual(AbstractOperator):
       They are bounded, and fade: the fade f of the state shrinks by `decay` at each application,
       and all that is decided is multiplied by the trust `1 - (1 - f)^3`. So the iteration ends as
       that of `data`, and a state is fixed only if it is an optimal pair, at rest, with fade 0.
-      As trust goes, the answer goes over from the iterate to the mean over about the last third
-      of the iterates: those of PDHG circle around some optima for long.
+      As trust goes, the answer goes over from the iterate to a running mean, in which the k-th
+      iterate has a weight in proportion to k^3: iterates of PDHG circle around some optima for
+      long.
 
     The answer is an `LPSolution`: duals and last steps come with it.
 
@@ -86,8 +97,12 @@ class LPPrimalDual(AbstractOperator):
             small, and training is faster. Evaluation always has exact derivatives.
         scaling_rounds: Rounds of Ruiz scaling before all else; 0 leaves A as it is. Programs whose
             entries differ by orders of magnitude want 10.
-        tolerance: A solve stops where the relative KKT residual is at most this, or where the
-            program is proved infeasible or unbounded; None: only the solver's tolerances count.
+        tolerance: A solve stops where the relative KKT residual is at most this (the whole of it
+            for whoever measures again, in double precision), or where the program is proved
+            infeasible or unbounded; None: the solver's tolerances alone count, and those look at
+            steps, which are small long before an answer is good.
+        stop_every: Certificates are looked at at every so many iterations, at least 1: they cost
+            two sweeps.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -137,7 +152,9 @@ class LPPrimalDual(AbstractOperator):
         units = Units.of(x, self.scaling_rounds, dtype)
         matrix = units.features.matrix()
         tau, sigma, variables, constraints = self.step_sizes(units.features, matrix)
-        given = x.matrix() if self.scaling_rounds else matrix
+        # Certificates are about the programs as they were given, in their precision.
+        same = not self.scaling_rounds and x.coefficients.dtype == dtype
+        given = matrix if same else x.matrix()
         return PrimalDualContext(
             programs=Programs(units.features, matrix, tau, sigma, variables, constraints),
             primal=units.primal,
@@ -148,7 +165,7 @@ class LPPrimalDual(AbstractOperator):
         )
 
     def init_state(self, c: PrimalDualContext, generator: torch.Generator | None = None) -> Tensor:
-        """Start from 0, clipped to the bounds: shape `(n_variables + n_constraints, 2 or 3)`."""
+        """Start from 0, clipped to the bounds: shape `(n_variables + n_constraints, 2 or 4)`."""
         p = c.programs
         y = torch.zeros_like(p.tau).clamp(p.x.lower, p.x.upper)
         values = torch.cat([y, torch.zeros_like(p.sigma)])
@@ -185,7 +202,7 @@ class LPPrimalDual(AbstractOperator):
         n = len(c.primal)
         return LPSolution(
             primal=c.primal * values[:n].clamp(p.x.lower, p.x.upper),
-            dual=c.dual * values[n:],
+            dual=c.dual * projected_duals(p.x, values[n:]),
             primal_step=c.primal * at.y_step,
             dual_step=c.dual * at.dual_step,
         )
@@ -203,7 +220,7 @@ class LPPrimalDual(AbstractOperator):
         """Stop where a certificate decides the program. Cost: two sweeps."""
         if self.tolerance is None:
             return None
-        found = verdict(c.x, c.matrix, self.decode(gz, c), self.tolerance, c.lengths)
+        found = verdict(c.x, c.matrix, self.decode(gz, c), _MARGIN * self.tolerance, c.lengths)
         return found != LPVerdict.UNDECIDED
 
     def select(self, c: PrimalDualContext, keep: Tensor) -> PrimalDualContext:
@@ -211,7 +228,7 @@ class LPPrimalDual(AbstractOperator):
         return c.select(keep)
 
     def metric_norm(self, difference: Tensor, c: PrimalDualContext) -> Tensor:
-        """Return the norm of a difference of states in which steps by data are nonexpansive.
+        """Return the seminorm of a difference of states in which steps by data are nonexpansive.
 
         `|dy|^2_{1/tau} + |ddual|^2_{1/sigma} - 2 ddual' A dy`, for the values alone, shape `(n,)`.
 

@@ -65,8 +65,8 @@ class Scaling:
         features = replace(
             x,
             c=columns * x.c,
-            lower=_divided(x.lower, columns),
-            upper=_divided(x.upper, columns),
+            lower=divided(x.lower, columns),
+            upper=divided(x.upper, columns),
             b=rows * x.b,
             coefficients=rows[row] * x.coefficients * columns[column],
         )
@@ -98,7 +98,7 @@ def _inverse_root(sizes: Tensor) -> Tensor:
     return torch.where(empty, 1.0, torch.where(empty, 1.0, sizes).rsqrt())
 
 
-def _divided(bound: Tensor, factor: Tensor) -> Tensor:
+def divided(bound: Tensor, factor: Tensor) -> Tensor:
     """Divide the finite bounds; an infinite one would give its factor a derivative of NaN."""
     finite = bound.isfinite()
     return torch.where(finite, torch.where(finite, bound, 0.0) / factor, bound)

@@ -12,7 +12,7 @@ from lit_implicit_lp.layers import mlp
 
 _FAR = 10.0
 _SCALES = (1.0, 30.0, 1000.0)
-_LEAST_LEVEL = 1e-12
+_LEAST_LEVEL = 1e-6
 _REACH = 3.0
 """Most that a correction moves a node, in levels, and largest logarithm of a step's factor."""
 
@@ -25,7 +25,7 @@ class Controls:
         factor: Factor of the step size, in `exp(-3)..exp(3)`.
         momentum: Share of the last step that is added, in -1..1.
         correction: What is added besides, at most three times the level of its program.
-        messages: What is sent to the other side, shape `(nodes, n_messages)`.
+        messages: What is sent to the other side, shape `(nodes, n_sent)`.
     """
 
     factor: Tensor
@@ -44,17 +44,24 @@ class StepRule(nn.Module):
     Args:
         n_fixed: Features that are seen as they are.
         n_vanishing: Features that vanish at an optimum.
-        n_messages: Messages, received and sent.
+        n_received: Messages that each node receives.
+        n_sent: Messages that it sends; 0 for none.
         embedding: Features of an embedded node.
         width: Hidden features.
     """
 
     def __init__(
-        self, n_fixed: int, n_vanishing: int, n_messages: int, embedding: int, width: int
+        self,
+        n_fixed: int,
+        n_vanishing: int,
+        n_received: int,
+        n_sent: int,
+        embedding: int,
+        width: int,
     ) -> None:
         super().__init__()
-        n_seen = n_fixed + (len(_SCALES) + 1) * n_vanishing + 1 + n_messages + embedding
-        self.network = mlp(n_seen, width, 3 + n_messages, activation=nn.SiLU)
+        n_seen = n_fixed + (len(_SCALES) + 1) * n_vanishing + 1 + n_received + embedding
+        self.network = mlp(n_seen, width, 3 + n_sent, activation=nn.SiLU)
         decide = self.network[2]
         assert isinstance(decide, nn.Linear)
         with torch.no_grad():
@@ -78,7 +85,7 @@ class StepRule(nn.Module):
             fixed: Shape `(n_fixed, nodes)`.
             vanishing: Shape `(n_vanishing, nodes)`.
             level: Level of each node's program, shape `(nodes,)`.
-            messages: Received messages, shape `(nodes, n_messages)`.
+            messages: Received messages, shape `(nodes, n_received)`.
             embedded: Embedding of the nodes.
             trust: In 0..1, shape `(nodes,)`.
         """
@@ -88,7 +95,8 @@ class StepRule(nn.Module):
         return Controls(
             factor=(trust * _REACH * (factor / _REACH).tanh()).exp(),
             momentum=trust * momentum.tanh(),
-            correction=trust * _REACH * level * correction.tanh(),
+            # The least level is there to divide by; at rest, nothing is added.
+            correction=trust * _REACH * (level - _LEAST_LEVEL) * correction.tanh(),
             messages=out[:, 3:],
         )
 
@@ -96,13 +104,16 @@ class StepRule(nn.Module):
 def level_of(step: Tensor, layout: Ragged, other: Tensor, other_layout: Ragged) -> Tensor:
     """Return the level of each program: the root mean square of its primal and its dual step.
 
+    It is at least 1e-6, in units.
+
     Args:
         step: Step of each variable.
         layout: Of the variables.
         other: Step of each constraint.
         other_layout: Of the constraints.
     """
-    return (_mean_square(step, layout) + _mean_square(other, other_layout) + _LEAST_LEVEL).sqrt()
+    squares = _mean_square(step, layout) + _mean_square(other, other_layout)
+    return (squares + _LEAST_LEVEL**2).sqrt()
 
 
 def near(distance: Tensor) -> Tensor:
@@ -117,6 +128,6 @@ def _mean_square(step: Tensor, layout: Ragged) -> Tensor:
 
 def _at_scales(values: Tensor, level: Tensor) -> Tensor:
     scales = torch.stack([*(torch.full_like(level, k) for k in _SCALES), 1 / level])
-    size = [max(math.asinh(k), 1.0) if k > 1 else 1.0 for k in _SCALES]
-    seen = asinh(values[:, None] * scales) / values.new_tensor([*size, 1.0])[:, None]
+    size = [max(math.asinh(k), 1.0) for k in (*_SCALES, 1.0)]
+    seen = asinh(values[:, None] * scales) / values.new_tensor(size)[:, None]
     return seen.flatten(0, 1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lit_implicit.layout import Ragged
 from lit_implicit_lp.features import LPFeatures
-from lit_implicit_lp.scaling import Scaling
+from lit_implicit_lp.scaling import Scaling, divided
 
 _OUTLIER = 1e3
 
@@ -19,8 +19,8 @@ class Units:
     With `s` the root mean square of a program's bounds and `k` that of its costs, the program in
     units has bounds and right-hand sides divided by `s`, costs by `k`, and the same A: then
     `y = s y_units` and `dual = k dual_units`. So the primal weight of PDHG, the ratio of the two
-    units, is 1 up to what is learned. Costs above 1,000 times the median count as that much: costs
-    that stand for "never" are no measure of the others.
+    units, is 1 up to what is learned. Costs and bounds above 1,000 times the median count as that
+    much: those that stand for "never" and "none" are no measure of the others.
 
     Args:
         features: The programs in units.
@@ -49,7 +49,12 @@ class Units:
         variables, constraints = Ragged(x.batch, x.n), Ragged(x.constraint_batch, x.n)
         bounds = torch.stack([x.lower, x.upper], dim=-1)
         finite = bounds.isfinite()
-        bounds = torch.where(finite, bounds, 0.0)
+        bounds = torch.where(finite, bounds, 0.0).abs()
+        # Finite bounds of huge size stand for "none" too.
+        usual = _OUTLIER * _median(
+            bounds.detach().flatten(), Ragged(x.batch.repeat_interleave(2), x.n)
+        )
+        bounds = bounds.minimum(usual[x.batch, None])
         size = _root_mean_square(variables.dot(bounds, bounds), finite.sum(-1), variables)
         lengths = x.coefficients.square()
         lengths = lengths.new_zeros(len(x.b)).index_add(0, x.edge_index[0], lengths)
@@ -66,8 +71,8 @@ class Units:
         features = replace(
             x,
             c=(x.c / cost[x.batch]).to(dtype),
-            lower=_divided(x.lower, primal).to(dtype),
-            upper=_divided(x.upper, primal).to(dtype),
+            lower=divided(x.lower, primal).to(dtype),
+            upper=divided(x.upper, primal).to(dtype),
             b=(x.b / size[x.constraint_batch]).to(dtype),
             is_equality=x.is_equality.to(dtype),
             coefficients=x.coefficients.to(dtype),
@@ -95,9 +100,3 @@ def _median(sizes: Tensor, layout: Ragged) -> Tensor:
     place = total.cumsum(0) - positive + (positive - 1).clamp(min=0) // 2
     padded = torch.cat([sizes[order], sizes.new_zeros(1)])
     return torch.where(positive > 0, padded[place.clamp(max=len(sizes))], 0.0)
-
-
-def _divided(bounds: Tensor, units: Tensor) -> Tensor:
-    """Divide the finite bounds; an infinite one would give its unit a derivative of NaN."""
-    finite = bounds.isfinite()
-    return torch.where(finite, torch.where(finite, bounds, 0.0) / units, bounds)

@@ -59,6 +59,9 @@ def test_optimal_pairs_are_fixed_points_whatever_is_learned(steps, rounds):
     z = optimal_state(operator, c, y, dual)
     # HiGHS's pairs are optimal up to 1e-10, in units where costs are 0.01.
     torch.testing.assert_close(operator(z, c), z, rtol=0, atol=1e-7)
+    if steps == "state":  # and while the rules still count, they do not move it
+        z[:, 2] = 1
+        torch.testing.assert_close(operator(z, c)[:, 0], z[:, 0], rtol=0, atol=1e-6)
     answer = operator.decode(z, c)
     torch.testing.assert_close(answer.primal, y, rtol=1e-12, atol=1e-10)
     torch.testing.assert_close(answer.dual, dual, rtol=1e-12, atol=1e-12)
@@ -164,7 +167,7 @@ def test_one_iteration_is_four_sweeps(steps, lp_batch, monkeypatch):
 
 
 def test_parameters_are_fewer_than_the_papers_largest():
-    assert sum(p.numel() for p in LPPrimalDual().parameters()) == 14_416 < 31_606
+    assert sum(p.numel() for p in LPPrimalDual().parameters()) == 13_888 < 31_606
 
 
 def test_without_trust_steps_are_those_of_the_data(lp_batch):
@@ -282,3 +285,23 @@ def test_netlib_programs_end_with_their_status(name, expected, budget):
 def test_bad_argument_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
         LPPrimalDual(**changes)
+
+
+def test_huge_bounds_stand_for_none():
+    x = features(program([1, 1], [[1, 1]], [2], [True], [0, 0], [1e9, 5]))
+    with torch.no_grad():
+        answer, solution = Equilibrium(LPPrimalDual("fixed"), Picard(rtol=0.0, max_iter=100))(x)
+    assert solution.converged.all()
+    assert float(answer.primal.sum()) == pytest.approx(2, abs=1e-3)
+
+
+def test_stops_only_where_a_certificate_says_so(lp_batch):
+    """Converged means solved, where the solver has no tolerance of its own."""
+    x = LPFeatures.of(lp_batch)
+    with torch.no_grad():
+        solver = Picard(rtol=0.0, max_iter=2000)
+        answer, solution = Equilibrium(learned("state", size=0.1), solver)(x)
+    worst = kkt(x, x.matrix(), answer.primal, answer.dual).worst
+    assert solution.converged.any()
+    assert (worst[solution.converged] <= 1e-4).all()
+    assert ((solution.n_iter % 4 == 0) | ~solution.converged).all()
