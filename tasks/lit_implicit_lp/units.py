@@ -9,7 +9,7 @@ from lit_implicit.layout import Ragged
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.scaling import Scaling, divided
 
-_OUTLIER = 1e3
+_OUTLIER = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Units:
     With `s` the root mean square of a program's bounds and `k` that of its costs, the program in
     units has bounds and right-hand sides divided by `s`, costs by `k`, and the same A: then
     `y = s y_units` and `dual = k dual_units`. So the primal weight of PDHG, the ratio of the two
-    units, is 1 up to what is learned. Costs and bounds above 1,000 times the median count as that
+    units, is 1 up to what is learned. Costs and bounds above 100 times the median count as that
     much: those that stand for "never" and "none" are no measure of the others.
 
     Args:
