@@ -17,6 +17,17 @@ SMALL = [
     "--data.n_train=8", "--data.n_val=4", "--data.n_test=4",
 ]  # fmt: skip
 
+MODEL = """NAME
+ROWS
+ N COST
+ L sum
+COLUMNS
+ x COST -1 sum 1
+RHS
+ RHS sum 2
+ENDATA
+"""
+
 
 def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
@@ -40,7 +51,8 @@ def test_commands_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.setattr(sys, "argv", ["lit-implicit"])
-    assert len(commands()) == 7
+    (tmp_path / "model.mps").write_text(MODEL)
+    assert len(commands()) == 8
     for number, command in enumerate(commands()):
         args = shlex.split(command)[1:]
         if number:

@@ -16,6 +16,7 @@ def draw_test_time_curve(curve: TestTimeCurve, title: str, trained: int | None =
     """Draw the error against the iterations, and below it the relative residual.
 
     What an iteration costs stands in the title: time and operations grow with t in a straight line.
+    An error that falls by more than a factor of 50 is drawn on a log scale.
 
     Args:
         curve: The curve.
@@ -30,8 +31,7 @@ def draw_test_time_curve(curve: TestTimeCurve, title: str, trained: int | None =
     )
     top.plot(t, curve.error_mean, marker=".", label="mean")
     top.plot(t, curve.error_median, ls=":", color="black", label="median")
-    top.set_ylabel("task error")
-    top.set_ylim(bottom=0)
+    _scale_errors(top, curve.error_mean)
     cost = cost_in_words(curve.flops.tolist(), curve.seconds.tolist())
     top.set_title(f"{title}\n{curve.n_samples} samples; {cost}", fontsize="medium")
     bottom.semilogy(t, curve.relative_residual.clamp(min=1e-16), marker=".", color="C1")
@@ -81,6 +81,17 @@ def draw_lipschitz_curve(curve: LipschitzCurve, title: str, trained: int | None 
     _mark_training((axes,), trained)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _scale_errors(axes: "Axes", mean: torch.Tensor) -> None:
+    known = mean[mean.isfinite() & (mean > 0)]
+    if len(known) and float(known.max()) > 50 * float(known.min()):
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=float(known.min()) / 3)
+        axes.set_ylabel("task error (log scale)")
+    else:
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("task error")
 
 
 def _quotients(curve: LipschitzCurve) -> str:

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lit_implicit.files import file_name
 from lit_implicit_lp.graph import LPGraphs
 from lit_implicit_lp.labels import LabelledPrograms
 from lit_implicit_lp.mps import MPSProgram, find_files, read_mps
@@ -27,11 +29,18 @@ class MPSGraphs(Dataset[Any]):
     """
 
     def __init__(self, files: Sequence[MPSProgram], dtype: torch.dtype) -> None:
-        counts = Counter(file.name for file in files)
-        self.files = [
-            replace(file, name=f"{file.name}_{i}") if counts[file.name] > 1 else file
-            for i, file in enumerate(files)
-        ]
+        # By the names that their answers will have as files, which may cut or change them.
+        counts = Counter(file_name(file.name) for file in files)
+        taken = {name for name, times in counts.items() if times == 1}
+        self.files = []
+        for file in files:
+            name, numbers = file.name, count()
+            while counts[file_name(file.name)] > 1 and (
+                name == file.name or file_name(name) in taken
+            ):
+                name = f"{file.name[:80]}_{next(numbers)}"
+            taken.add(file_name(name))
+            self.files.append(replace(file, name=name))
         programs = [unlabelled(file.program, i) for i, file in enumerate(files)]
         self._graphs = LPGraphs(LabelledPrograms.join(programs), dtype, labelled=False)
 
@@ -42,8 +51,8 @@ class MPSGraphs(Dataset[Any]):
         Raises:
             DataError: If there is none, or one holds no linear program.
         """
-        paths = dict.fromkeys(path for text in given for path in find_files(text))
-        return cls([read_mps(path) for path in paths], dtype)
+        paths = {path.resolve(): path for text in given for path in find_files(text)}
+        return cls([read_mps(path) for path in paths.values()], dtype)
 
     def __len__(self) -> int:
         return len(self.files)

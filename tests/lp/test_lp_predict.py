@@ -168,12 +168,13 @@ def test_programs_of_one_name_do_not_overwrite_each_other(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder, ALL_KINDS, "same.mps")
-    given = [str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a/same.mps")]
+    write(tmp_path / "b", ALL_KINDS, "same_0.mps")
+    given = [str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "b/../a/same.mps")]
     data = LPDataModule(root=str(tmp_path / "data"), files=given, dtype="float64")
     data.setup("predict")
     batches = list(data.predict_dataloader())
-    assert [batch.files[0].name for batch in batches] == ["same_0", "same_1"]
-    assert [batch.num_graphs for batch in batches] == [1, 1]
+    assert [batch.files[0].name for batch in batches] == ["same_1", "same_2", "same_0"]
+    assert [batch.num_graphs for batch in batches] == [1, 1, 1]
     batch = batches[1]
     assert batch.c.dtype is torch.float64
     assert batch.c.tolist() == batch.files[0].program.c.tolist()
@@ -193,7 +194,7 @@ def test_netlib_files_end_in_their_known_status(tmp_path, predict):
     assert read(tmp_path, "galenet")["status"] == "INFEASIBLE"
     found = read(tmp_path, "afiro")
     assert found["status"] == "OPTIMAL"
-    assert found["n_iter"] <= 2000
+    assert found["n_iter"] <= 1000  # of two steps each
     assert found["objective"] == pytest.approx(OPTIMAL["afiro"], rel=2e-4)
 
 

@@ -4,7 +4,12 @@ import csv
 import json
 import math
 
+import pytest
+import torch
+
+from lit_implicit.probes import TestTimeCurve
 from lit_implicit.reporting.curves import write_curve
+from lit_implicit.reporting.figures import draw_test_time_curve
 
 
 def test_curve_files_hold_what_is_not_finite(tmp_path):
@@ -28,3 +33,13 @@ def test_curve_files_hold_what_is_not_finite(tmp_path):
     assert float(rows[1]["error"]) == math.inf
     assert math.isnan(float(rows[2]["error"]))
     assert (tmp_path / "new" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("least", "scale"), [(0.1, "linear"), (0.001, "log")])
+def test_errors_over_orders_of_magnitude_are_drawn_on_a_log_scale(least, scale):
+    mean = torch.linspace(1, least, 5)
+    per_t = dict.fromkeys(TestTimeCurve.__dataclass_fields__, mean)
+    curve = TestTimeCurve(**{**per_t, "n_samples": 3, "rtol": 1e-4, "batch_size": 3})
+    top = draw_test_time_curve(curve, "title").axes[0]
+    assert top.get_yscale() == scale
+    assert ("log scale" in top.get_ylabel()) == (scale == "log")
