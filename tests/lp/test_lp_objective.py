@@ -191,7 +191,7 @@ def test_batch_without_perturbations_says_what_to_set(by_hand):
 def test_unknown_mode_and_loss_are_named(by_hand):
     with pytest.raises(KeyError, match="no mode 'x'; known"):
         LPObjective().perturb(by_hand, "x")
-    with pytest.raises(ValueError, match=r"`LPObjective\.loss` must be 'mse' or 'relative'"):
+    with pytest.raises(ValueError, match=r"`LPObjective\.loss` must be 'mse', 'relative' or 'log'"):
         LPObjective("mae")
 
 

@@ -67,7 +67,7 @@ def test_optimal_pairs_are_fixed_points_whatever_is_learned(steps, rounds):
     torch.testing.assert_close(answer.dual, dual, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("steps", ["fixed", "data", pytest.param("state", marks=pytest.mark.slow)])
 def test_iteration_ends_at_the_optimum_whatever_is_learned(steps):
     programs = solvable(4)
     x, (y, _) = features(*programs), optimal_pair(*programs)

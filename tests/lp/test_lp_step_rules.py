@@ -10,7 +10,7 @@ from lit_implicit_lp.step_rules import StepRule
 
 def test_a_rule_sees_its_features_in_a_fixed_order(generator):
     """Checkpoints depend on it: fixed, then each vanishing one at all scales, level, the rest."""
-    rule = StepRule(2, 3, 4, 5, 6).double()
+    rule = StepRule(2, 3, 4, 4, 5, 6).double()
     for parameter in rule.parameters():
         torch.nn.init.normal_(parameter, generator=generator)
     fixed, vanishing, messages, embedded = (
@@ -29,7 +29,7 @@ def test_a_rule_sees_its_features_in_a_fixed_order(generator):
         t = trust[i]
         assert torch.allclose(found.factor[i], (t * 3 * (factor / 3).tanh()).exp(), rtol=1e-6)
         assert torch.allclose(found.momentum[i], t * momentum.tanh(), rtol=1e-6)
-        moved = t * 3 * level[i] * correction.tanh()
+        moved = t * 3 * (level[i] - 1e-6) * correction.tanh()  # at rest, nothing
         assert torch.allclose(found.correction[i], moved, rtol=1e-6)
         assert torch.allclose(found.messages[i], torch.stack(sent), rtol=1e-6)
 

@@ -20,7 +20,8 @@ SMALL = [
     "--trainer.enable_model_summary=false", "--regularity=null", "--audit=null",
 ]  # fmt: skip
 MODELS = {
-    "implicit": ["--model.operator.width=4", "--lipschitz_curve.n_iter=30",
+    "implicit": ["--model.operator=LPGraphOperator", "--model.operator.width=4",
+                 "--lipschitz_curve.n_iter=30",
                  "--test_time_curve.n_iter=25", "--model.solver.max_iter=7"],
     "explicit": ["--model=lit_implicit.ExplicitLightningModule", "--model.network=LPGraphNetwork",
                  "--model.network.width=8", "--model.objective=LPObjective"],
