@@ -1,7 +1,9 @@
 """What all probes share: values per sample, merged over ranks of which some may have seen none."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from typing import Any
 
 import torch
@@ -14,6 +16,13 @@ from lit_implicit.errors import NoSamplesError
 from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes.iterates import seed_of_batch
+
+
+class _Sealed:
+    """A result that torchmetrics hands on without looking inside."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
 
 
 class AbstractProbe(Metric):
@@ -78,6 +87,11 @@ class AbstractProbe(Metric):
                 "with a batch first."
             )
         return self.result()
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        """Keep the axes of a result: torchmetrics takes them from tensors of one element."""
+        wrapped = super()._wrap_compute(wraps(compute)(lambda: _Sealed(compute())))
+        return wraps(compute)(lambda: wrapped().result)
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Merge the ranks: one without a sample must agree with the others on axes and dtype."""

@@ -11,6 +11,6 @@ def test_double_precision_trains_and_tests(tmp_path, monkeypatch):
     args = ["fit", "--task=lp", "--trainer.precision=64-true", "--trainer.accelerator=cpu",
             "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false",
             "--trainer.log_every_n_steps=1", "--data.n_train=4", "--data.n_val=2",
-            "--data.n_test=2", "--data.progress=false", "--model.operator=LPGraphOperator", "--model.operator.width=4",
+            "--data.n_test=2", "--data.progress=false", "--model.operator.width=4",
             "--test_time_curve=null", "--lipschitz_curve.n_iter=2", "--gallery=null"]  # fmt: skip
     assert main(args) == 0

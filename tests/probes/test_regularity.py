@@ -241,6 +241,15 @@ def test_columns_have_a_row_per_sample():
     assert columns["solution_slope_input"] == pytest.approx([2.0] * 6, rel=1e-4)
 
 
+def test_a_single_sample_has_its_axes_too():
+    report = measure(AffineOperator(0.5), batch(n=1))
+    assert report.factor.shape == (1,)
+    assert report.measured.shape == (1, len(report.modes))
+    rows = report.columns()
+    assert rows["sample"] == [0.0]
+    assert rows["contraction_factor"] == pytest.approx([0.5])
+
+
 def test_default_shell_is_none():
     assert AbstractObjective.shell(AffineObjective(), batch(), 0.1) is None
 
