@@ -9,6 +9,7 @@ RAGGED = Ragged(INDEX, 3)
 DENSE = Dense(3)
 CASES = [
     pytest.param(DENSE, torch.arange(24.0).reshape(3, 2, 4) - 7, id="dense"),
+    pytest.param(DENSE, torch.linspace(-3, 4, 3 * 200).reshape(3, 200), id="long"),
     pytest.param(RAGGED, torch.arange(12.0).reshape(6, 2) - 5, id="ragged"),
     pytest.param(RAGGED, torch.arange(6.0) - 2, id="ragged-scalar"),
 ]
@@ -36,11 +37,13 @@ def test_dot_and_mix_take_a_history(layout, z):
     assert dots.shape == (3, 3)
     assert torch.allclose(dots[1], layout.dot(z.sin(), z))
     weights = torch.tensor([[1.0, 0, 2], [0, 1, 1], [0, 0, 3]])
-    mixed = samples(layout, layout.mix(weights, history))
+    mixed = samples(layout, layout.mix(weights.T, history))
+    added = samples(layout, layout.mix(weights.T, history, other := z.cos()))
     parts = [samples(layout, part) for part in history]
     for i in range(3):
         expected = sum(weights[k, i] * parts[k][i] for k in range(3))
         assert torch.allclose(mixed[i], expected)
+        assert torch.allclose(added[i], expected + samples(layout, other)[i])
 
 
 @pytest.mark.parametrize(("layout", "z"), CASES)

@@ -73,7 +73,7 @@ class Unrolled(AbstractAdjoint):
                 at = Evaluation(layout, z, g(z))
                 z = stepper.step(at)
             if t == 0:
-                limit = divergence_limit(at)
+                limit = divergence_limit(at.residual_norm, at.g_norm)
 
         with torch.no_grad():
             finite = (layout.norm(z) + at.g_norm + at.residual_norm).isfinite()

@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
+from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import History, solve_masked
+from lit_implicit.solvers.history import History
 
 # A residual this many times the last one says that the mixed step went wrong: the sample's history
 # is dropped, and it goes on from a plain step. Where that was plain itself, G expands, and to drop
@@ -74,72 +74,80 @@ class Anderson(AbstractSolver):
 
 
 class _AndersonStepper(AbstractStepper):
-    """A history of residual and step differences, with the Gram matrix of the former."""
+    """A history of differences of residuals and of plain steps, with the Gram matrix of the former.
+
+    A new pair costs one product with all columns, a row of the Gram matrix. The right-hand side of
+    the least-squares problem is computed anew: brought up to date by differences it would keep the
+    rounding errors of larger residuals, which a fast convergence does not forgive.
+    """
 
     def __init__(self, settings: Anderson, layout: AbstractLayout) -> None:
         self.settings, self.layout = settings, layout
         self.history: History | None = None
-        self.previous: tuple[Real, Real, Tensor] | None = None  # iterate, residual, its norm
+        self.previous: tuple[Real, Real, Tensor] | None = None  # plain step, residual, its norm
 
     def step(self, at: Evaluation) -> Real:
         mixing = self.settings.mixing
-        z_next = at.z + mixing * at.residual if mixing < 1 else at.gz
+        plain = at.gz if mixing == 1 else at.z.add(at.residual, alpha=mixing)
         if self.settings.depth == 1:
-            return z_next
+            return plain
+        z_next = plain
         if self.previous is not None:
-            last_z, last_residual, last_norm = self.previous
-            grown = at.residual_norm > _RESTART_GROWTH * last_norm
-            history = self._remember(at.z - last_z, at.residual - last_residual, grown)
+            history = self._remember(at, plain, *self.previous)
             gamma = self._weights(history, at)
-            z_next = z_next - self.layout.mix(gamma, history.second[: history.filled])
-        self.previous = (at.z, at.residual, at.residual_norm)
+            z_next = self.layout.mix(-gamma, history.second[: history.filled], plain)
+        self.previous = (plain, at.residual, at.residual_norm)
         return z_next
 
-    def _remember(self, dz: Real, d_residual: Real, grown: Mask) -> History:
+    def _remember(
+        self, at: Evaluation, plain: Real, last_plain: Real, last: Real, last_norm: Tensor
+    ) -> History:
         """Put the newest differences in the history and bring the Gram matrix up to date.
 
-        Samples whose residual has `grown`, shape `(n,)`, after a mixed step forget all of it.
+        Samples whose residual has grown after a mixed step forget all of it.
         """
         if self.history is None:
-            self.history = History(self.settings.depth - 1, self.layout, d_residual)
+            self.history = History(self.settings.depth - 1, self.layout, at.residual)
         history = self.history
-        restart = grown & history.valid.any(0)
-        slot = history.push(d_residual, dz + self.settings.mixing * d_residual, restart)
+        restart = (at.residual_norm > _RESTART_GROWTH * last_norm) & history.valid.any(1)
+        slot = history.push((at.residual, last), (plain, last_plain), restart)
+        filled = history.filled
+        first = history.first[:filled]
         if torch.is_grad_enabled():  # autograd forbids writing in place: compute all rows anew
-            rows = [self.layout.dot(history.first, state) for state in history.first]
-            history.matrix = torch.stack(rows).permute(2, 0, 1)
+            rows = torch.stack([self.layout.dot(first, state) for state in first])
+            history.matrix = rows.permute(2, 0, 1).to(history.matrix.dtype)
         else:
-            row = self.layout.dot(history.first, d_residual).T
-            history.matrix[:, slot], history.matrix[:, :, slot] = row, row
+            row = self.layout.dot(first, first[slot]).T
+            history.matrix[:, slot, :filled], history.matrix[:, :filled, slot] = row, row
         return history
 
     def _weights(self, history: History, at: Evaluation) -> Tensor:
-        """Solve the small least-squares problem of each sample: `(filled, n)`, 0 where unused."""
-        filled, residual = history.filled, at.residual
-        wide = widest_dtype(residual.device)
-        gram = history.matrix[:, :filled, :filled].to(wide)
-        rhs = self.layout.dot(history.first[:filled], residual).T.to(wide)
+        """Solve the small least-squares problem of each sample: `(n, filled)`, 0 where unused."""
+        dtype, filled = at.z.dtype, history.filled
+        gram = history.matrix[:, :filled, :filled]
+        rhs = self.layout.dot(history.first[:filled], at.residual).T.to(gram.dtype)
         squares = gram.diagonal(dim1=-2, dim2=-1)
         # At the rounding of G, differences are noise, and so would be their mixture and, unrolled,
         # its gradient: what is left is a plain step. To stay would leave no gradient of late steps.
-        floor = 10 * torch.finfo(residual.dtype).eps * at.g_norm.to(wide)
-        usable = history.valid[:filled].T & (squares > floor[:, None] ** 2) & squares.isfinite()
-        usable = usable & (at.residual_norm.to(wide) > floor)[:, None]
-        scale = torch.where(usable, squares, 1.0).rsqrt()
+        floor = (10 * torch.finfo(dtype).eps) * at.g_norm.to(gram.dtype)
+        usable = history.valid[:, :filled] & (squares > floor.square()[:, None])
+        usable = usable & (at.residual_norm > floor)[:, None]
+        # Columns of norm 1, so that the ridge has no scale; one that is not used becomes zero.
+        scale = torch.where(usable, squares, torch.inf).rsqrt()
         ridge = self.settings.ridge
         if ridge is None:
-            ridge = 10 * torch.finfo(torch.promote_types(residual.dtype, torch.float32)).eps
-        # Columns of norm 1: the diagonal, 1, becomes 1 + ridge.
+            ridge = 10 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps
         normalised = gram * scale[:, :, None] * scale[:, None]
         normalised.diagonal(dim1=-2, dim2=-1).fill_(1 + ridge)
-        gamma = solve_masked(normalised, rhs * scale, usable) * scale
-        return gamma.T.to(residual.dtype)
+        solution, _ = torch.linalg.solve_ex(normalised, rhs * scale)
+        # NaN where a sample has failed, or its sums have overflowed: a plain step.
+        return (solution * scale).nan_to_num(0.0, 0.0, 0.0).to(dtype)
 
     def select(self, keep: Mask) -> "_AndersonStepper":
         part = _AndersonStepper(self.settings, self.layout.sub(keep))
         part.history = None if self.history is None else self.history.select(keep)
         if self.previous is not None:
-            z, residual, norm = self.previous
+            plain, residual, norm = self.previous
             select = self.layout.select
-            part.previous = (select(z, keep), select(residual, keep), norm[keep])
+            part.previous = (select(plain, keep), select(residual, keep), norm[keep])
         return part

@@ -11,14 +11,14 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.operator import AbstractMap
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.progress import Progress, divergence_limit
+from lit_implicit.solvers.progress import Progress, Step
 from lit_implicit.solvers.solution import Solution
 
 OnIterate = Callable[[int, Tensor, Tensor], None]
 
-# On a GPU, asking whether all samples are done waits for the device; a few iterations more on
-# frozen samples change nothing and cost less.
-_CHECK_EVERY_ON_DEVICE = 8
+# On a GPU, asking whether all samples are done waits for the device; a few iterations more change
+# no answer and cost less.
+_LOOKS_EVERY_ON_DEVICE = 4
 
 
 class AbstractStepper(ABC):
@@ -36,9 +36,9 @@ class AbstractStepper(ABC):
 class AbstractSolver(ABC):
     """Settings of a fixed-point method; a solve keeps its memory in a stepper.
 
-    A sample stops when |G(z) - z| <= rtol |G(z)| + atol or the map's own `stop` says so. It is then
-    frozen: its answer and its counts are those of a solve alone. When at most half of the batch
-    is still active, the solve goes on with that part only.
+    A sample stops when |G(z) - z| <= rtol |G(z)| + atol or the map's own `stop` says so: its answer
+    and its counts are those of a solve alone. When at most half of the batch is still active, the
+    solve goes on with that part only.
     """
 
     rtol: float
@@ -78,41 +78,43 @@ class AbstractSolver(ABC):
         Returns:
             State, counts, relative residual and status of each sample.
         """
-        work, stepper = Progress.start(g.layout, z0), self.stepper(g.layout)
-        whole: list[tuple[Progress, Mask]] = []  # the batches that `work` was narrowed from
+        progress = Progress(g.layout, z0, self.rtol, self.atol)
+        stepper, z, steps = self.stepper(g.layout), z0, []
         may_narrow = g.can_select and on_iterate is None
+        every = 1 if on_iterate is not None else looks_every(z0.device)
 
         for k in range(self.max_iter):
-            at = Evaluation(g.layout, work.z, g(work.z))
+            at = Evaluation(g.layout, z, g(z))
             if on_iterate is not None:
                 on_iterate(k, at.z, at.gz)
-            if k == 0:
-                work.limit = divergence_limit(at)
-            done = at.meets(self.rtol, self.atol)
-            is_asked = (k + 1) % g.stop_every == 0 or k + 1 == self.max_iter
+            is_last = k + 1 == self.max_iter
+            is_asked = (k + 1) % g.stop_every == 0 or is_last
             reason = g.stop(at.z, at.gz) if is_asked else None
-            if reason is not None:
-                done = done | (reason & at.relative_residual.isfinite())
-            work.advance(at, stepper.step(at), done)
+            z = stepper.step(at)
+            steps.append(Step(k, at, z, reason))
+            if (k + 1) % every and not is_last:
+                continue
+            progress.take(steps)
+            steps = []
+            if progress.n_active == 0:
+                break
+            if on_iterate is not None:
+                z = progress.frozen(z)
+            elif may_narrow and 2 * progress.n_active <= g.layout.n and not is_last:
+                keep = progress.narrow()
+                z = g.layout.select(z, keep)
+                g, stepper = g.select(keep), stepper.select(keep)
+        return progress.solution(k, z)
 
-            if is_time_to_look(k, z0.device):
-                n_active = int(work.active.sum())
-                if n_active == 0:
-                    break
-                if may_narrow and 2 * n_active <= g.layout.n and k + 1 < self.max_iter:
-                    keep = work.active
-                    whole.append((work, keep))
-                    g, stepper, work = g.select(keep), stepper.select(keep), work.select(keep)
 
-        for outer, keep in reversed(whole):
-            outer.put(keep, work)
-            work = outer
-        return work.solution()
+def looks_every(device: torch.device) -> int:
+    """Return how many iterations pass from one look at who is active to the next."""
+    return 1 if device.type == "cpu" else _LOOKS_EVERY_ON_DEVICE
 
 
 def is_time_to_look(k: int, device: torch.device) -> bool:
     """Tell whether iteration `k` may ask which samples are active: it waits for a GPU."""
-    return device.type == "cpu" or (k + 1) % _CHECK_EVERY_ON_DEVICE == 0
+    return (k + 1) % looks_every(device) == 0
 
 
 def check_settings(name: str, rtol: float, atol: float, max_iter: int) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import History, solve_masked
+from lit_implicit.solvers.history import History
 
 # Broyden's residuals do not fall at each step: only one this many times the last says that the
 # estimate went wrong.
@@ -60,7 +60,7 @@ class Broyden(AbstractSolver):
 
 
 class _BroydenStepper(AbstractStepper):
-    """Steps s and differences d = G(z + s) - G(z), both divided by |s|, and their small matrix.
+    """Steps s and differences d = G(z + s) - G(z), with their small matrix.
 
     With F = z - G(z), y = s - d its differences, S, D and Y their columns and L the part of S'S
     strictly below the diagonal (newer row, older column), Broyden's inverse Jacobian is
@@ -71,48 +71,58 @@ class _BroydenStepper(AbstractStepper):
     def __init__(self, settings: Broyden, layout: AbstractLayout) -> None:
         self.settings, self.layout = settings, layout
         self.history: History | None = None
-        self.previous: tuple[Real, Real, Tensor] | None = None  # iterate, image, residual norm
+        self.lengths: Tensor | None = None  # |s| of each slot, shape (n, depth)
+        self.previous: tuple[Real, Real, Real, Tensor] | None = None  # z, G(z), residual, its norm
 
     def step(self, at: Evaluation) -> Real:
         z_next = at.gz
         if self.previous is not None:
-            last_z, last_gz, last_norm = self.previous
-            restart = at.residual_norm > _RESTART_GROWTH * last_norm
-            history = self._remember(at.z - last_z, at.gz - last_gz, restart)
-            weights = self._weights(history, at.residual)
-            z_next = z_next + self.layout.mix(weights, history.second[: history.filled])
-        self.previous = (at.z, at.gz, at.residual_norm)
+            history, lengths = self._remember(at, *self.previous)
+            weights = self._weights(history, lengths, at.residual)
+            z_next = self.layout.mix(weights, history.second[: history.filled], at.gz)
+        self.previous = (at.z, at.gz, at.residual, at.residual_norm)
         return z_next
 
-    def _remember(self, s: Real, d: Real, restart: Mask) -> History:
-        """Put the newest step in the history and bring the small matrix up to date."""
+    def _remember(
+        self, at: Evaluation, last_z: Real, last_gz: Real, last: Real, last_norm: Tensor
+    ) -> tuple[History, Tensor]:
+        """Take in the newest step: bring the small matrix and the lengths up to date."""
         layout = self.layout
-        if self.history is None:
-            self.history = History(self.settings.depth, layout, s)
+        if self.history is None or self.lengths is None:
+            self.history = History(self.settings.depth, layout, at.gz)
+            self.lengths = torch.zeros_like(self.history.matrix[:, 0])
+        history, lengths = self.history, self.lengths
+        restart = at.residual_norm > _RESTART_GROWTH * last_norm
+        slot = history.push((at.z, last_z), (at.gz, last_gz), restart)
+        s, filled = history.first[slot], history.filled
         length = layout.norm(s)
-        moved = length > 0
-        scale = layout.spread(torch.where(moved, length, 1.0), s).to(s.dtype)
-        s, d = s / scale, d / scale
-        history = self.history
-        slot = history.push(s, d, restart | ~moved)
-        history.matrix[:, slot] = -layout.dot(history.second, s).T
-        history.matrix[:, :, slot] = layout.dot(history.first, s - d).T
-        return history
+        history.valid[:, slot] &= length > 0
+        lengths[:, slot] = length
+        history.matrix[:, slot, :filled] = -layout.dot(history.second[:filled], s).T
+        change = last - at.residual
+        history.matrix[:, :filled, slot] = layout.dot(history.first[:filled], change).T
+        return history, lengths
 
-    def _weights(self, history: History, residual: Real) -> Tensor:
-        """Solve M w = S' residual for each sample: `(filled, n)`, 0 where unused."""
+    def _weights(self, history: History, lengths: Tensor, residual: Real) -> Tensor:
+        """Solve M w = -S'F for each sample: `(n, filled)`, 0 where unused."""
         filled = history.filled
-        wide = widest_dtype(residual.device)
-        rhs = self.layout.dot(history.first[:filled], residual).T.to(wide)
-        matrix = history.matrix[:, :filled, :filled].to(wide)
-        weights = solve_masked(matrix, rhs, history.valid[:filled].T)
-        return weights.T.to(residual.dtype)
+        # Steps of norm 1, so that nothing depends on the scale of the state.
+        usable = history.valid[:, :filled]
+        scale = torch.where(usable, lengths[:, :filled], torch.inf).reciprocal()
+        matrix = history.matrix[:, :filled, :filled] * scale[:, :, None] * scale[:, None]
+        matrix.diagonal(dim1=-2, dim2=-1).masked_fill_(~usable, 1.0)
+        rhs = self.layout.dot(history.first[:filled], residual).T.to(scale.dtype)
+        weights, _ = torch.linalg.solve_ex(matrix, rhs * scale)
+        # NaN where a sample has failed, or its matrix is singular: a plain step.
+        sound = weights.isfinite().all(1, keepdim=True)
+        return torch.where(sound, weights * scale, 0.0).to(residual.dtype)
 
     def select(self, keep: Mask) -> "_BroydenStepper":
         part = _BroydenStepper(self.settings, self.layout.sub(keep))
         part.history = None if self.history is None else self.history.select(keep)
+        part.lengths = None if self.lengths is None else self.lengths[keep]
         if self.previous is not None:
-            z, gz, norm = self.previous
-            select = self.layout.select
-            part.previous = (select(z, keep), select(gz, keep), norm[keep])
+            *states, norm = self.previous
+            z, gz, residual = (self.layout.select(state, keep) for state in states)
+            part.previous = (z, gz, residual, norm[keep])
         return part

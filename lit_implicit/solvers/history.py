@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Mask, Real
+from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
 
 
 class History:
-    """A ring of pairs of states, and a small matrix over its slots for each sample.
+    """A ring of pairs of state differences, and a small matrix over its slots for each sample.
 
-    Samples forget separately: a slot counts for those in `valid`, shape `(size, n)`. Writing
+    Samples forget separately: a slot counts for those in `valid`, shape `(n, size)`. Writing
     allocates nothing, except where gradients are recorded and autograd forbids to write in place.
 
     Args:
@@ -23,24 +23,33 @@ class History:
         self.count = 0  # pairs seen so far
         self.first = state.new_zeros(size, *state.shape)
         self.second = torch.zeros_like(self.first)
-        self.valid = torch.zeros(size, layout.n, dtype=torch.bool, device=state.device)
-        self.matrix = layout.norm(state.detach()).new_zeros(layout.n, size, size)
+        self.valid = torch.zeros(layout.n, size, dtype=torch.bool, device=state.device)
+        wide = widest_dtype(state.device)
+        self.matrix = state.new_zeros(layout.n, size, size, dtype=wide)
 
     @property
     def filled(self) -> int:
         """Number of slots that hold a pair."""
         return min(self.count, self.size)
 
-    def push(self, first: Real, second: Real, restart: Mask) -> int:
-        """Put a pair over the oldest one and return its slot; samples in `restart` forget all."""
+    def push(self, first: tuple[Real, Real], second: tuple[Real, Real], restart: Mask) -> int:
+        """Put a pair of differences over the oldest one and return its slot.
+
+        Args:
+            first: Two states, the newer one first, whose difference is the first of the pair.
+            second: The same for the second.
+            restart: Samples that forget all, this pair too, shape `(n,)`.
+        """
         slot = self.count % self.size
-        self.valid &= ~restart
-        self.valid[slot] = ~restart
+        keep = ~restart
+        self.valid &= keep[:, None]
+        self.valid[:, slot] = keep
         if torch.is_grad_enabled():
-            self.first = _replaced(self.first, slot, first)
-            self.second = _replaced(self.second, slot, second)
+            self.first = _replaced(self.first, slot, first[0] - first[1])
+            self.second = _replaced(self.second, slot, second[0] - second[1])
         else:
-            self.first[slot], self.second[slot] = first, second
+            torch.sub(*first, out=self.first[slot])
+            torch.sub(*second, out=self.second[slot])
         self.count += 1
         return slot
 
@@ -51,28 +60,8 @@ class History:
         # Slot by slot: a layout knows states, not stacks of them.
         part.first = torch.stack([self.layout.select(state, keep) for state in self.first])
         part.second = torch.stack([self.layout.select(state, keep) for state in self.second])
-        part.valid, part.matrix = self.valid[:, keep], self.matrix[keep]
+        part.valid, part.matrix = self.valid[keep], self.matrix[keep]
         return part
-
-
-def solve_masked(matrix: Tensor, rhs: Tensor, usable: Tensor) -> Tensor:
-    """Solve the small system of each sample over its usable unknowns; the others are zero.
-
-    Args:
-        matrix: Systems of shape `(n, k, k)`; entries outside the usable ones may be anything.
-        rhs: Right-hand sides, shape `(n, k)`.
-        usable: Which unknowns take part, shape `(n, k)`.
-
-    Returns:
-        Solutions of shape `(n, k)`; zero for a system that is singular.
-    """
-    system = torch.where(usable[:, :, None] & usable[:, None, :], matrix, 0.0)
-    diagonal = torch.where(usable, system.diagonal(dim1=-2, dim2=-1), 1.0)
-    system = system.diagonal_scatter(diagonal, dim1=-2, dim2=-1)
-    solution, _ = torch.linalg.solve_ex(system, torch.where(usable, rhs, 0.0))
-    # One NaN spoils its sample's weights only, and there all of them.
-    sound = solution.isfinite().all(-1, keepdim=True)
-    return torch.where(sound & usable, solution, 0.0)
 
 
 def _replaced(buffer: Tensor, slot: int, value: Tensor) -> Tensor:

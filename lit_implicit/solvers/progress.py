@@ -1,4 +1,4 @@
-"""Where the samples of a batch stand in a solve: state, counts, best iterate and status of each."""
+"""Where the samples of a batch stand in a solve: what they answered, and what they may still."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from lit_implicit.layout import AbstractLayout, Mask, PerSample, Real
+from lit_implicit.solvers.best import BestIterates
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.solution import Solution, Status
+from lit_implicit.solvers.solution import Solution, Status, relative_residual
 
 # A residual this many times larger than the first one, G(z0) and one (states are of order one, and
 # a start at zero may be far from there) together is no transient.
@@ -15,106 +16,119 @@ _DIVERGENCE_FACTOR = 1e6
 
 
 @dataclass(eq=False)
+class Step:
+    """One iteration of the samples that a solve goes on with.
+
+    Args:
+        number: Which iteration, from 0.
+        at: The evaluation at its iterate.
+        z_next: The iterate after it.
+        reason: Samples that the map wants to stop, shape `(n,)`; None where it was not asked.
+    """
+
+    number: int
+    at: Evaluation
+    z_next: Real
+    reason: Mask | None
+
+
 class Progress:
-    """The record of a solve over a batch; all but the two states has shape `(n,)`.
+    """The record of a solve, kept on the CPU: who goes on, and the outcome of those who do not.
+
+    Steps are taken in after the fact, a few at a time on a GPU. A sample that has stopped may so
+    have gone on for some steps, and goes on until the batch is narrowed: nobody looks at it again.
+    In this way no step waits for the device, and none copies a state to freeze a part of it.
 
     Args:
         layout: How the samples lie in a state.
-        z: The iterate of each sample, frozen once it has stopped.
-        best: Its best finite iterate; no longer kept up once a sample has converged.
-        best_residual: The relative residual there.
-        last: The relative residual at the last evaluation.
-        limit: Residual above which a sample has diverged.
-        n_iter: Iterations.
-        status: A `Status`.
-        active: Samples that have not stopped.
+        z0: The initial iterate.
+        rtol: Relative residual at which a sample stops.
+        atol: Residual at which a sample stops.
     """
 
-    layout: AbstractLayout
-    z: Real
-    best: Real
-    best_residual: PerSample
-    last: PerSample
-    limit: PerSample
-    n_iter: Tensor
-    status: Tensor
-    active: Mask
+    def __init__(self, layout: AbstractLayout, z0: Real, rtol: float, atol: float) -> None:
+        n = layout.n
+        self.whole, self.layout, self.rtol, self.atol = layout, layout, rtol, atol
+        self.z0, self.answer = z0, z0
+        self.owns_answer = False
+        self.n_iter, self.status = torch.zeros(n, dtype=torch.int64), torch.full((n,), -1)
+        self.last = torch.full((n,), torch.inf, dtype=layout.norm(z0).dtype)
+        # Of the samples that the solve goes on with:
+        self.index = torch.arange(n)
+        self.active = torch.ones(n, dtype=torch.bool)
+        self.n_active = n
+        self.limit = self.ratio = self.last
+        self.best = BestIterates(layout, z0)
 
-    @classmethod
-    def start(cls, layout: AbstractLayout, z0: Real) -> "Progress":
-        """Return the record before the first evaluation."""
-        unknown = layout.norm(z0).fill_(torch.inf)
-        n_iter = torch.zeros(layout.n, dtype=torch.int64, device=z0.device)
-        status = torch.full_like(n_iter, Status.MAX_ITER)
-        best = z0.nan_to_num(0.0, 0.0, 0.0)
-        active = torch.ones_like(n_iter, dtype=torch.bool)
-        return cls(layout, z0, best, unknown, unknown, unknown, n_iter, status, active)
+    def take(self, steps: list[Step]) -> None:
+        """Take in the next iterations, in their order. On a GPU this waits for the device."""
+        norms = [torch.stack([step.at.residual_norm, step.at.g_norm]) for step in steps]
+        for step, (residual, g) in zip(steps, torch.stack(norms).cpu(), strict=True):
+            self._take(step, residual, g)
 
-    def advance(self, at: Evaluation, z_next: Real, done: Mask) -> None:
-        """Take in one iteration of all active samples.
+    def _take(self, step: Step, residual: PerSample, g: PerSample) -> None:
+        if step.number == 0:
+            self.limit = divergence_limit(residual, g)
+        self.ratio = relative_residual(residual, g)
+        # Written so that NaN is out.
+        going = (residual > self.rtol * g + self.atol) & (residual <= self.limit)
+        if step.reason is not None:
+            going = going & ~step.reason.cpu()
+        stopped = self.active & ~going
+        self.best.take(step.number, step.at.z, self.ratio, self.active)
+        if not stopped.any():
+            return
+        finite = self.ratio.isfinite()
+        diverged = residual > self.limit
+        failed = stopped & (~finite | diverged)
+        self._answer(stopped & ~failed, Status.CONVERGED, step.number, step.z_next, self.ratio)
+        if failed.any():
+            state, ratio = self.best.of(failed), self.best.ratio
+            self._answer(failed & finite, Status.DIVERGED, step.number, state, ratio)
+            self._answer(failed & ~finite, Status.NONFINITE, step.number, state, ratio)
+        self.active = self.active & ~stopped
+        self.n_active = int(self.active.sum())
 
-        Args:
-            at: The evaluation at `z`.
-            z_next: The next iterate.
-            done: Samples that may stop, shape `(n,)`.
-        """
-        ratio, active = at.relative_residual, self.active
-        finite = ratio.isfinite()
-        diverged = at.residual_norm > self.limit
-        failed = active & (~finite | diverged)
-        # Only a sample that fails needs its best iterate, but which will is not known yet.
-        better = active & finite & (ratio < self.best_residual)
-        self.best_residual = torch.where(better, ratio, self.best_residual)
-        settled = self.status == Status.CONVERGED
-        self.best = _pick(self.layout, better | settled, self.z, self.best)
-        # A sample that fails stays where G was last seen: the step from there may not be finite.
-        self.z = _pick(self.layout, active & ~failed, z_next, self.z)
-        self.n_iter = self.n_iter + active
-        self.last = torch.where(active, ratio, self.last)
-        status = torch.where(active & done, Status.CONVERGED, self.status)
-        status = torch.where(failed & diverged, Status.DIVERGED, status)
-        self.status = torch.where(failed & ~finite, Status.NONFINITE, status)
-        self.active = active & ~done & ~failed
-
-    def select(self, keep: Mask) -> "Progress":
-        """Return the record of the samples in `keep` alone."""
-        part = (self.best_residual, self.last, self.limit, self.n_iter, self.status, self.active)
-        return Progress(
-            self.layout.sub(keep),
-            self.layout.select(self.z, keep),
-            self.layout.select(self.best, keep),
-            *(values[keep] for values in part),
-        )
-
-    def put(self, keep: Mask, part: "Progress") -> None:
-        """Take the record of the samples in `keep` from `part`, which was selected from here."""
-        self.z = self.layout.put(self.z, keep, part.z)
-        self.best = self.layout.put(self.best, keep, part.best)
-        for name in ("best_residual", "last", "n_iter", "status", "active"):
-            values: Tensor = getattr(self, name)
-            setattr(self, name, values.index_put((keep,), getattr(part, name)))
-
-    def solution(self) -> Solution:
-        """Return the outcome: of samples that failed, their best iterate and its residual."""
-        failed = self.status >= Status.DIVERGED
-        z = self.layout.where(failed, self.best, self.z)
-        last = torch.where(failed, self.best_residual, self.last)
-        return Solution(z, self.n_iter, self.n_iter.clone(), last, self.status)
-
-
-def divergence_limit(at: Evaluation) -> PerSample:
-    """Return the residual above which a sample has diverged, given the evaluation at its start."""
-    return _DIVERGENCE_FACTOR * (at.residual_norm + at.g_norm + 1)
-
-
-def _pick(layout: AbstractLayout, mask: Mask, a: Real, b: Real) -> Real:
-    """Return `layout.where(mask, a, b)`, on the CPU without a copy where all samples agree.
-
-    On a GPU the question would wait for the device.
-    """
-    if mask.device.type == "cpu":
-        if mask.all():
-            return a
+    def _answer(self, mask: Mask, status: Status, number: int, z: Real, ratio: PerSample) -> None:
+        """Note the outcome of the samples in `mask`, whose answer is their part of `z`."""
         if not mask.any():
-            return b
-    return layout.where(mask, a, b)
+            return
+        where = self.index[mask]
+        self.n_iter[where], self.status[where] = number + 1, int(status)
+        self.last[where] = ratio[mask]
+        if len(where) == self.whole.n:
+            self.answer = z
+            return
+        if not self.owns_answer:
+            self.answer, self.owns_answer = self.z0.clone(), True
+        whole = torch.zeros(self.whole.n, dtype=torch.bool)
+        whole[where] = True
+        device = z.device
+        part = self.layout.select(z, mask.to(device))
+        self.answer = self.whole.put(self.answer, whole.to(device), part)
+
+    def frozen(self, z: Real) -> Real:
+        """Return `z` of the whole batch with the answers of those who have stopped."""
+        return self.layout.where(self.active.to(z.device), z, self.answer)
+
+    def narrow(self) -> Mask:
+        """Go on with the active samples alone; return which of the present ones they are."""
+        keep = self.active
+        on_device = keep.to(self.z0.device)
+        self.best = self.best.select(keep)
+        self.index, self.limit, self.ratio = self.index[keep], self.limit[keep], self.ratio[keep]
+        self.layout, self.active = self.layout.sub(on_device), self.active[keep]
+        return on_device
+
+    def solution(self, number: int, z: Real) -> Solution:
+        """Return the outcome, given the number of the last iteration and the iterate after it."""
+        self._answer(self.active, Status.MAX_ITER, number, z, self.ratio)
+        n_iter, last, status = (
+            values.to(z.device) for values in (self.n_iter, self.last, self.status)
+        )
+        return Solution(self.answer, n_iter, n_iter.clone(), last, status)
+
+
+def divergence_limit(residual_norm: PerSample, g_norm: PerSample) -> PerSample:
+    """Return the residual above which a sample has diverged, given the norms at its start."""
+    return _DIVERGENCE_FACTOR * (residual_norm + g_norm + 1)

@@ -66,9 +66,9 @@ class Arnoldi:
         # Gram-Schmidt twice: as orthogonal as the modified one, in two products instead of j.
         basis = self.basis[: j + 1]
         h = layout.dot(basis, w)
-        w = w - layout.mix(h, basis)
+        w = layout.mix(-h.T, basis, w)
         correction = layout.dot(basis, w)
-        w = w - layout.mix(correction, basis)
+        w = layout.mix(-correction.T, basis, w)
         # What is left within rounding is nothing: the space holds the solution, if there is one.
         noise = 10 * torch.finfo(w.dtype).eps * scale
         length = layout.norm(w)
@@ -104,7 +104,7 @@ class Arnoldi:
         rhs = self.start_norm[:, None] * self.q[:, :m, 0]
         rhs = torch.where(self.used[:, :m], rhs, 0.0)
         y = torch.linalg.solve_triangular(self.r[:, :m, :m], rhs[..., None], upper=True)[..., 0]
-        return self.layout.mix(y.T, self.basis[:m])
+        return self.layout.mix(y, self.basis[:m])
 
     def _divided(self, state: Real, length: PerSample) -> Real:
         """Return `state / length`, and zero where the length is zero, whatever the state."""
