@@ -1,0 +1,33 @@
+"""The problems by name, each made when its turn comes."""
+
+from collections.abc import Callable
+
+import torch
+
+from solvers_problems import Problem, TanhMLP, affine_problem, draw
+
+FACTORS, SCALES, SIZES = (0.5, 0.9, 0.99), (1e-3, 1.0, 1e3), (128, 4096)
+QUICK = ("affine 0.9, x 1e+00, 16 x 128", "tanh MLP, 64 x 256")
+Make = Callable[[torch.device], Problem]
+
+
+def problems(quick: bool) -> dict[str, Make]:
+    """Return the problems, or the few of a quick run."""
+    found: dict[str, Make] = {}
+    for dim in SIZES:
+        for factor in FACTORS:
+            for scale in SCALES:
+                name = f"affine {factor}, x {scale:.0e}, 16 x {dim}"
+                found[name] = _affine(name, factor, scale, dim)
+    found["tanh MLP, 64 x 256"] = tanh_mlp
+    return {name: make for name, make in found.items() if not quick or name in QUICK}
+
+
+def _affine(name: str, factor: float, scale: float, dim: int) -> Make:
+    return lambda device: affine_problem(name, factor, scale, dim, device)
+
+
+def tanh_mlp(device: torch.device) -> Problem:
+    """Return a two-layer network with tanh, contracting by 0.95 at most."""
+    x = 0.3 * draw(64, 256, seed=7)
+    return Problem.at(device, "tanh MLP, 64 x 256", TanhMLP(256, 256, 0.95), x)
