@@ -107,7 +107,8 @@ class Dense(AbstractLayout):
 
     def norm(self, z: Real) -> PerSample:
         rows = _accurate(z).flatten(1) if z.ndim > 1 else _accurate(z)[:, None]
-        return torch.linalg.vector_norm(rows, dim=1)
+        norm: Tensor = torch.linalg.vector_norm(rows, dim=1)
+        return norm
 
     def dot(self, a: Real, b: Real) -> PerSample:
         rows = _accurate(b).flatten(1) if b.ndim > 1 else _accurate(b)[:, None]

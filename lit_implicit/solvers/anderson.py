@@ -84,6 +84,7 @@ class _AndersonStepper(AbstractStepper):
     def __init__(self, settings: Anderson, layout: AbstractLayout) -> None:
         self.settings, self.layout = settings, layout
         self.history: History | None = None
+        self.unit = 0.0  # the rounding unit of the state
         self.previous: tuple[Real, Real, Tensor] | None = None  # plain step, residual, its norm
 
     def step(self, at: Evaluation) -> Real:
@@ -94,58 +95,62 @@ class _AndersonStepper(AbstractStepper):
         z_next = plain
         if self.previous is not None:
             history = self._remember(at, plain, *self.previous)
-            gamma = self._weights(history, at)
-            z_next = self.layout.mix(-gamma, history.second[: history.filled], plain)
+            gram = self._tracked_gram(history, at) if torch.is_grad_enabled() else history.matrix
+            rhs = self.layout.dot(history.first[: history.filled], at.residual).T.to(gram.dtype)
+            gamma, _ = torch.linalg.solve_ex(gram, rhs)
+            # NaN where a sample has failed, or its sums have overflowed: a plain step.
+            weights = gamma.neg().nan_to_num(0.0, 0.0, 0.0)
+            z_next = self.layout.mix(weights, history.second[: history.filled], plain)
         self.previous = (plain, at.residual, at.residual_norm)
         return z_next
 
     def _remember(
         self, at: Evaluation, plain: Real, last_plain: Real, last: Real, last_norm: Tensor
     ) -> History:
-        """Put the newest differences in the history and bring the Gram matrix up to date.
-
-        Samples whose residual has grown after a mixed step forget all of it.
-        """
+        """Put the newest differences in the history and bring the Gram matrix up to date."""
         if self.history is None:
             self.history = History(self.settings.depth - 1, self.layout, at.residual)
+            self.unit = torch.finfo(plain.dtype).eps
         history = self.history
-        restart = (at.residual_norm > _RESTART_GROWTH * last_norm) & history.valid.any(1)
-        slot = history.push((at.residual, last), (plain, last_plain), restart)
-        filled = history.filled
-        first = history.first[:filled]
-        if torch.is_grad_enabled():  # autograd forbids writing in place: compute all rows anew
-            rows = torch.stack([self.layout.dot(first, state) for state in first])
-            history.matrix = rows.permute(2, 0, 1).to(history.matrix.dtype)
-        else:
+        slot = history.push((at.residual, last), (plain, last_plain))
+        with torch.no_grad():
+            first = history.first[: history.filled]
             row = self.layout.dot(first, first[slot]).T
-            history.matrix[:, slot, :filled], history.matrix[:, :filled, slot] = row, row
+            row[:, slot] = self._raised(row[:, slot], at.g_norm)
+            history.matrix[:, slot], history.matrix[:, :, slot] = row, row
+            if history.count > 1:
+                history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
         return history
 
-    def _weights(self, history: History, at: Evaluation) -> Tensor:
-        """Solve the small least-squares problem of each sample: `(n, filled)`, 0 where unused."""
-        dtype, filled = at.z.dtype, history.filled
-        gram = history.matrix[:, :filled, :filled]
-        rhs = self.layout.dot(history.first[:filled], at.residual).T.to(gram.dtype)
-        squares = gram.diagonal(dim1=-2, dim2=-1)
-        # At the rounding of G, differences are noise, and so would be their mixture and, unrolled,
-        # its gradient: what is left is a plain step. To stay would leave no gradient of late steps.
-        floor = (10 * torch.finfo(dtype).eps) * at.g_norm.to(gram.dtype)
-        usable = history.valid[:, :filled] & (squares > floor.square()[:, None])
-        usable = usable & (at.residual_norm > floor)[:, None]
-        # Columns of norm 1, so that the ridge has no scale; one that is not used becomes zero.
-        scale = torch.where(usable, squares, torch.inf).rsqrt()
-        ridge = self.settings.ridge
+    def _raised(self, squares: Tensor, g_norm: Tensor) -> Tensor:
+        """Return squared norms of columns with the ridge, relative to them and to the rounding.
+
+        At the rounding of G, differences are noise, and so would be their mixture: the ridge leaves
+        about a plain step.
+        """
+        ridge, floor = self.settings.ridge, g_norm * (10 * self.unit)
         if ridge is None:
-            ridge = 10 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps
-        normalised = gram * scale[:, :, None] * scale[:, None]
-        normalised.diagonal(dim1=-2, dim2=-1).fill_(1 + ridge)
-        solution, _ = torch.linalg.solve_ex(normalised, rhs * scale)
-        # NaN where a sample has failed, or its sums have overflowed: a plain step.
-        return (solution * scale).nan_to_num(0.0, 0.0, 0.0).to(dtype)
+            ridge = 10 * min(self.unit, torch.finfo(torch.float32).eps)
+        return torch.addcmul(squares * (1 + ridge), floor, floor)
+
+    def _tracked_gram(self, history: History, at: Evaluation) -> Tensor:
+        """Return the Gram matrix with its gradient.
+
+        At the rounding of G nothing is mixed at all: the gradient of noise is no gradient.
+        """
+        first = history.first[: history.filled]
+        gram = torch.stack([self.layout.dot(first, state) for state in first]).permute(2, 0, 1)
+        squares = gram.diagonal(dim1=-2, dim2=-1)
+        floor = (at.g_norm * (10 * self.unit))[:, None]
+        noise = (squares <= floor.square()) | (at.residual_norm[:, None] <= floor)
+        raised = self._raised(squares, at.g_norm[:, None]).to(history.matrix.dtype)
+        diagonal = raised.masked_fill(history.excluded | noise, history.huge)
+        return gram.to(diagonal.dtype).diagonal_scatter(diagonal, dim1=-2, dim2=-1)
 
     def select(self, keep: Mask) -> "_AndersonStepper":
         part = _AndersonStepper(self.settings, self.layout.sub(keep))
         part.history = None if self.history is None else self.history.select(keep)
+        part.unit = self.unit
         if self.previous is not None:
             plain, residual, norm = self.previous
             select = self.layout.select

@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
+from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
 from lit_implicit.solvers.history import History
@@ -90,32 +90,29 @@ class _BroydenStepper(AbstractStepper):
         layout = self.layout
         if self.history is None or self.lengths is None:
             self.history = History(self.settings.depth, layout, at.gz)
-            self.lengths = torch.zeros_like(self.history.matrix[:, 0])
+            self.lengths = torch.zeros_like(self.history.matrices[:, 0])
         history, lengths = self.history, self.lengths
-        restart = at.residual_norm > _RESTART_GROWTH * last_norm
-        slot = history.push((at.z, last_z), (at.gz, last_gz), restart)
+        slot = history.push((at.z, last_z), (at.gz, last_gz))
         s, filled = history.first[slot], history.filled
-        length = layout.norm(s)
-        history.valid[:, slot] &= length > 0
-        lengths[:, slot] = length
-        history.matrix[:, slot, :filled] = -layout.dot(history.second[:filled], s).T
+        lengths[:, slot] = length = layout.norm(s)
+        history.matrix[:, slot] = -layout.dot(history.second[:filled], s).T
         change = last - at.residual
-        history.matrix[:, :filled, slot] = layout.dot(history.first[:filled], change).T
+        history.matrix[:, :, slot] = layout.dot(history.first[:filled], change).T
+        if history.count > 1:
+            history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
         return history, lengths
 
     def _weights(self, history: History, lengths: Tensor, residual: Real) -> Tensor:
         """Solve M w = -S'F for each sample: `(n, filled)`, 0 where unused."""
         filled = history.filled
+        rhs = self.layout.dot(history.first[:filled], residual).T
         # Steps of norm 1, so that nothing depends on the scale of the state.
-        usable = history.valid[:, :filled]
-        scale = torch.where(usable, lengths[:, :filled], torch.inf).reciprocal()
-        matrix = history.matrix[:, :filled, :filled] * scale[:, :, None] * scale[:, None]
-        matrix.diagonal(dim1=-2, dim2=-1).masked_fill_(~usable, 1.0)
-        rhs = self.layout.dot(history.first[:filled], residual).T.to(scale.dtype)
+        scale = lengths[:, :filled].reciprocal()
+        matrix = history.matrix * scale[:, :, None] * scale[:, None]
         weights, _ = torch.linalg.solve_ex(matrix, rhs * scale)
-        # NaN where a sample has failed, or its matrix is singular: a plain step.
-        sound = weights.isfinite().all(1, keepdim=True)
-        return torch.where(sound, weights * scale, 0.0).to(residual.dtype)
+        # NaN where a sample has failed, or has not moved: a plain step.
+        scaled: Tensor = weights * scale
+        return scaled.nan_to_num(0.0, 0.0, 0.0)
 
     def select(self, keep: Mask) -> "_BroydenStepper":
         part = _BroydenStepper(self.settings, self.layout.sub(keep))

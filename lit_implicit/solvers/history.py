@@ -9,8 +9,9 @@ from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
 class History:
     """A ring of pairs of state differences, and a small matrix over its slots for each sample.
 
-    Samples forget separately: a slot counts for those in `valid`, shape `(n, size)`. Writing
-    allocates nothing, except where gradients are recorded and autograd forbids to write in place.
+    Writing allocates nothing, except where gradients are recorded and autograd forbids to write in
+    place. Samples forget separately: a slot that does not count for one has a huge number on the
+    diagonal of its matrix, so that a system with that matrix gives it no weight.
 
     Args:
         size: Number of slots, at least 1.
@@ -19,31 +20,34 @@ class History:
     """
 
     def __init__(self, size: int, layout: AbstractLayout, state: Real) -> None:
+        wide = widest_dtype(state.device)
         self.size, self.layout = size, layout
         self.count = 0  # pairs seen so far
         self.first = state.new_zeros(size, *state.shape)
         self.second = torch.zeros_like(self.first)
-        self.valid = torch.zeros(layout.n, size, dtype=torch.bool, device=state.device)
-        wide = widest_dtype(state.device)
-        self.matrix = state.new_zeros(layout.n, size, size, dtype=wide)
+        self.matrices = state.new_zeros(layout.n, size, size, dtype=wide)
+        self.huge = torch.finfo(wide).max ** 0.5
+        self.fresh: Mask | None = None
+        """Samples that have just forgotten all, shape `(n,)`; None where there is none."""
 
     @property
     def filled(self) -> int:
         """Number of slots that hold a pair."""
         return min(self.count, self.size)
 
-    def push(self, first: tuple[Real, Real], second: tuple[Real, Real], restart: Mask) -> int:
+    @property
+    def matrix(self) -> Tensor:
+        """The matrix over the slots that hold a pair, shape `(n, filled, filled)`, a view."""
+        return self.matrices[:, : self.filled, : self.filled]
+
+    def push(self, first: tuple[Real, Real], second: tuple[Real, Real]) -> int:
         """Put a pair of differences over the oldest one and return its slot.
 
         Args:
             first: Two states, the newer one first, whose difference is the first of the pair.
             second: The same for the second.
-            restart: Samples that forget all, this pair too, shape `(n,)`.
         """
         slot = self.count % self.size
-        keep = ~restart
-        self.valid &= keep[:, None]
-        self.valid[:, slot] = keep
         if torch.is_grad_enabled():
             self.first = _replaced(self.first, slot, first[0] - first[1])
             self.second = _replaced(self.second, slot, second[0] - second[1])
@@ -53,6 +57,26 @@ class History:
         self.count += 1
         return slot
 
+    @property
+    def excluded(self) -> Tensor:
+        """Slots that do not count for a sample, shape `(n, filled)`."""
+        excluded: Tensor = self.matrix.diagonal(dim1=-2, dim2=-1) >= self.huge
+        return excluded
+
+    def forget(self, restart: Mask) -> None:
+        """Let samples forget all pairs, the newest too, unless they have just done so.
+
+        Args:
+            restart: The samples, shape `(n,)`.
+        """
+        if self.fresh is not None:
+            restart = restart & ~self.fresh
+        self.fresh = None
+        # On a GPU, to ask whether there is any would wait for the device.
+        if restart.device.type != "cpu" or restart.any():
+            self.fresh = restart
+            self.matrix.diagonal(dim1=-2, dim2=-1).masked_fill_(restart[:, None], self.huge)
+
     def select(self, keep: Mask) -> "History":
         """Return the history of the samples in `keep`."""
         part = object.__new__(History)
@@ -60,7 +84,8 @@ class History:
         # Slot by slot: a layout knows states, not stacks of them.
         part.first = torch.stack([self.layout.select(state, keep) for state in self.first])
         part.second = torch.stack([self.layout.select(state, keep) for state in self.second])
-        part.valid, part.matrix = self.valid[keep], self.matrix[keep]
+        part.matrices, part.huge = self.matrices[keep], self.huge
+        part.fresh = None if self.fresh is None else self.fresh[keep]
         return part
 
 

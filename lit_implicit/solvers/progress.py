@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from lit_implicit.layout import AbstractLayout, Mask, PerSample, Real
 from lit_implicit.solvers.best import BestIterates
