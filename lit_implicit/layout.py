@@ -7,7 +7,7 @@ A mask `keep` is a boolean tensor of shape `(n,)`.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,13 @@ Mask = Bool[Tensor, " n"]
 def _accurate(z: Tensor) -> Tensor:
     """Half precision cannot hold a sum of squares: widen it, and leave the rest as it is."""
     return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+
+
+def _rows(z: Tensor) -> Tensor:
+    """Return a state with one axis for all that a sample holds: `(n, ...)` to `(n, d)`."""
+    if z.ndim == 2:
+        return z
+    return z.flatten(1) if z.ndim > 2 else z[:, None]
 
 
 def _is_long(rows: Tensor) -> bool:
@@ -75,19 +82,20 @@ class AbstractLayout(ABC):
         """Return the 2-norm of each sample's state, `(n,)`: not finite where an entry is not."""
         return self.dot(z, z).sqrt()
 
-    def mix(self, weights: Float[Tensor, "n k"], states: Real, base: Real | None = None) -> Real:
-        """Return `base + sum_k weights[i, k] * states[k]` for the state of each sample i.
+    def mix(
+        self, weights: Float[Tensor, "n k"], states: Real, base: Real, sign: Literal[1, -1] = 1
+    ) -> Real:
+        """Return `base + sign * sum_k weights[i, k] * states[k]` for the state of each sample i.
 
         Args:
             weights: The weights of each sample, shape `(n, k)`.
             states: States, stacked, shape `(k, *state)`.
-            base: A state; None means zero.
+            base: A state.
+            sign: 1 or -1.
         """
         weights = self.spread(weights.T, states[0]).to(states.dtype)
-        if base is None:
-            return (weights * states).sum(0)
         for weight, state in zip(weights, states, strict=True):
-            base = torch.addcmul(base, weight, state)
+            base = torch.addcmul(base, weight, state, value=sign)
         return base
 
     def where(self, mask: Mask, a: Real, b: Real) -> Real:
@@ -106,29 +114,30 @@ class Dense(AbstractLayout):
     n: int
 
     def norm(self, z: Real) -> PerSample:
-        rows = _accurate(z).flatten(1) if z.ndim > 1 else _accurate(z)[:, None]
-        norm: Tensor = torch.linalg.vector_norm(rows, dim=1)
+        norm: Tensor = torch.linalg.vector_norm(_rows(_accurate(z)), dim=1)
         return norm
 
     def dot(self, a: Real, b: Real) -> PerSample:
-        rows = _accurate(b).flatten(1) if b.ndim > 1 else _accurate(b)[:, None]
-        stack = _accurate(a).reshape(-1, *rows.shape)
+        lead, rows = a.shape[: a.ndim - b.ndim], _rows(_accurate(b))
+        stack = _accurate(a)
+        if stack.ndim != 3 or rows.ndim != b.ndim:
+            stack = stack.reshape(-1, *rows.shape)
         if _is_long(rows):
             products = torch.bmm(rows[:, None], stack.permute(1, 2, 0))[:, 0].T
         else:
             products = (stack * rows).sum(-1)
-        return products.reshape(*a.shape[: a.ndim - b.ndim], self.n)
+        return products if len(lead) == 1 else products.reshape(*lead, self.n)
 
-    def mix(self, weights: Float[Tensor, "n k"], states: Real, base: Real | None = None) -> Real:
-        stack = states.flatten(2)
-        if states.ndim == 2 or not _is_long(stack[0]):
-            return super().mix(weights, states, base)
-        rows, stack = weights.to(states.dtype).contiguous()[:, None], stack.transpose(0, 1)
-        if base is None:
-            mixed = torch.bmm(rows, stack)
-        else:
-            mixed = torch.baddbmm(base.flatten(1)[:, None], rows, stack)
-        return mixed.reshape(states.shape[1:])
+    def mix(
+        self, weights: Float[Tensor, "n k"], states: Real, base: Real, sign: Literal[1, -1] = 1
+    ) -> Real:
+        rows = _rows(base)
+        if not _is_long(rows):
+            return super().mix(weights, states, base, sign)
+        stack = states if states.ndim == 3 else states.flatten(2)
+        weights = weights.to(states.dtype).contiguous()[:, None]
+        mixed = torch.baddbmm(rows[:, None], weights, stack.transpose(0, 1), alpha=sign)[:, 0]
+        return mixed if base.ndim == 2 else mixed.reshape(base.shape)
 
     def spread(self, values: Tensor, z: Real) -> Tensor:
         return values.reshape(*values.shape, *(1,) * (z.ndim - 1))

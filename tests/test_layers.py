@@ -20,7 +20,7 @@ LAYERS = [
 LIBRARIES = [
     set(),
     {"torch", "jaxtyping"},
-    {"torch", "jaxtyping"},
+    {"torch", "jaxtyping", "numpy"},  # what a solve notes of its samples stands on the CPU
     {"torch", "jaxtyping"},
     {"torch", "jaxtyping", "torchmetrics"},
 ]

@@ -37,13 +37,13 @@ def test_dot_and_mix_take_a_history(layout, z):
     assert dots.shape == (3, 3)
     assert torch.allclose(dots[1], layout.dot(z.sin(), z))
     weights = torch.tensor([[1.0, 0, 2], [0, 1, 1], [0, 0, 3]])
-    mixed = samples(layout, layout.mix(weights.T, history))
-    added = samples(layout, layout.mix(weights.T, history, other := z.cos()))
+    mixed = samples(layout, layout.mix(weights.T, history, torch.zeros_like(z)))
+    added = samples(layout, layout.mix(weights.T, history, other := z.cos(), -1))
     parts = [samples(layout, part) for part in history]
     for i in range(3):
         expected = sum(weights[k, i] * parts[k][i] for k in range(3))
         assert torch.allclose(mixed[i], expected)
-        assert torch.allclose(added[i], expected + samples(layout, other)[i])
+        assert torch.allclose(added[i], samples(layout, other)[i] - expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("layout", "z"), CASES)

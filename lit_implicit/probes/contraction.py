@@ -162,7 +162,7 @@ def _krylov(
         column = torch.zeros_like(size).expand(len(space), -1)
         for _ in range(2):  # once leaves what rounding makes of nearly parallel vectors
             part = layout.dot(space, v)
-            v, column = layout.mix(-part.T, space, v), column + part
+            v, column = layout.mix(part.T, space, v, -1), column + part
         beyond = layout.norm(v)
         # What is left of an image within the space is rounding: no direction of its own.
         beyond = torch.where(beyond > 100 * torch.finfo(z.dtype).eps * size, beyond, 0.0)

@@ -95,12 +95,14 @@ class _AndersonStepper(AbstractStepper):
         z_next = plain
         if self.previous is not None:
             history = self._remember(at, plain, *self.previous)
-            gram = self._tracked_gram(history, at) if torch.is_grad_enabled() else history.matrix
-            rhs = self.layout.dot(history.first[: history.filled], at.residual).T.to(gram.dtype)
+            first, second, gram = history.filled
+            if torch.is_grad_enabled():
+                gram = self._tracked_gram(history, at)
+            rhs = self.layout.dot(first, at.residual).to(gram.dtype).T[..., None]
             gamma, _ = torch.linalg.solve_ex(gram, rhs)
             # NaN where a sample has failed, or its sums have overflowed: a plain step.
-            weights = gamma.neg().nan_to_num(0.0, 0.0, 0.0)
-            z_next = self.layout.mix(weights, history.second[: history.filled], plain)
+            gamma = gamma[..., 0].nan_to_num(0.0, 0.0, 0.0)
+            z_next = self.layout.mix(gamma, second, plain, -1)
         self.previous = (plain, at.residual, at.residual_norm)
         return z_next
 
@@ -113,13 +115,14 @@ class _AndersonStepper(AbstractStepper):
             self.unit = torch.finfo(plain.dtype).eps
         history = self.history
         slot = history.push((at.residual, last), (plain, last_plain))
-        with torch.no_grad():
-            first = history.first[: history.filled]
-            row = self.layout.dot(first, first[slot]).T
-            row[:, slot] = self._raised(row[:, slot], at.g_norm)
-            history.matrix[:, slot], history.matrix[:, :, slot] = row, row
-            if history.count > 1:
-                history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
+        first, _, gram = history.filled
+        first = first.detach()
+        row = self.layout.dot(first, first[slot])
+        row[slot] = self._raised(row[slot], at.g_norm)
+        row = row.T
+        gram[:, slot], gram[:, :, slot] = row, row
+        if history.count > 1:
+            history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
         return history
 
     def _raised(self, squares: Tensor, g_norm: Tensor) -> Tensor:
@@ -138,12 +141,12 @@ class _AndersonStepper(AbstractStepper):
 
         At the rounding of G nothing is mixed at all: the gradient of noise is no gradient.
         """
-        first = history.first[: history.filled]
+        first, _, untracked = history.filled
         gram = torch.stack([self.layout.dot(first, state) for state in first]).permute(2, 0, 1)
         squares = gram.diagonal(dim1=-2, dim2=-1)
         floor = (at.g_norm * (10 * self.unit))[:, None]
         noise = (squares <= floor.square()) | (at.residual_norm[:, None] <= floor)
-        raised = self._raised(squares, at.g_norm[:, None]).to(history.matrix.dtype)
+        raised = self._raised(squares, at.g_norm[:, None]).to(untracked.dtype)
         diagonal = raised.masked_fill(history.excluded | noise, history.huge)
         return gram.to(diagonal.dtype).diagonal_scatter(diagonal, dim1=-2, dim2=-1)
 

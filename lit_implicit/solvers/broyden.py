@@ -79,7 +79,7 @@ class _BroydenStepper(AbstractStepper):
         if self.previous is not None:
             history, lengths = self._remember(at, *self.previous)
             weights = self._weights(history, lengths, at.residual)
-            z_next = self.layout.mix(weights, history.second[: history.filled], at.gz)
+            z_next = self.layout.mix(weights, history.filled[1], at.gz)
         self.previous = (at.z, at.gz, at.residual, at.residual_norm)
         return z_next
 
@@ -93,26 +93,26 @@ class _BroydenStepper(AbstractStepper):
             self.lengths = torch.zeros_like(self.history.matrices[:, 0])
         history, lengths = self.history, self.lengths
         slot = history.push((at.z, last_z), (at.gz, last_gz))
-        s, filled = history.first[slot], history.filled
-        lengths[:, slot] = length = layout.norm(s)
-        history.matrix[:, slot] = -layout.dot(history.second[:filled], s).T
-        change = last - at.residual
-        history.matrix[:, :, slot] = layout.dot(history.first[:filled], change).T
+        first, second, matrix = history.filled
+        s = first[slot]
+        lengths[:, slot] = layout.norm(s)
+        matrix[:, slot] = -layout.dot(second, s).T
+        matrix[:, :, slot] = layout.dot(first, last - at.residual).T
         if history.count > 1:
             history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
         return history, lengths
 
     def _weights(self, history: History, lengths: Tensor, residual: Real) -> Tensor:
         """Solve M w = -S'F for each sample: `(n, filled)`, 0 where unused."""
-        filled = history.filled
-        rhs = self.layout.dot(history.first[:filled], residual).T
+        first, _, matrix = history.filled
         # Steps of norm 1, so that nothing depends on the scale of the state.
-        scale = lengths[:, :filled].reciprocal()
-        matrix = history.matrix * scale[:, :, None] * scale[:, None]
-        weights, _ = torch.linalg.solve_ex(matrix, rhs * scale)
+        scale = lengths[:, : len(first)].reciprocal()
+        rhs = self.layout.dot(first, residual).T * scale
+        scaled = matrix * scale[:, :, None] * scale[:, None]
+        solved, _ = torch.linalg.solve_ex(scaled, rhs[..., None])
         # NaN where a sample has failed, or has not moved: a plain step.
-        scaled: Tensor = weights * scale
-        return scaled.nan_to_num(0.0, 0.0, 0.0)
+        weights: Tensor = solved[..., 0] * scale
+        return weights.nan_to_num(0.0, 0.0, 0.0)
 
     def select(self, keep: Mask) -> "_BroydenStepper":
         part = _BroydenStepper(self.settings, self.layout.sub(keep))

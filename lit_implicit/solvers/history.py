@@ -31,14 +31,12 @@ class History:
         """Samples that have just forgotten all, shape `(n,)`; None where there is none."""
 
     @property
-    def filled(self) -> int:
-        """Number of slots that hold a pair."""
-        return min(self.count, self.size)
-
-    @property
-    def matrix(self) -> Tensor:
-        """The matrix over the slots that hold a pair, shape `(n, filled, filled)`, a view."""
-        return self.matrices[:, : self.filled, : self.filled]
+    def filled(self) -> tuple[Real, Real, Tensor]:
+        """Views of the k slots that hold a pair: `(k, *state)` twice, and matrices `(n, k, k)`."""
+        if self.count >= self.size:
+            return self.first, self.second, self.matrices
+        k = self.count
+        return self.first[:k], self.second[:k], self.matrices[:, :k, :k]
 
     def push(self, first: tuple[Real, Real], second: tuple[Real, Real]) -> int:
         """Put a pair of differences over the oldest one and return its slot.
@@ -59,8 +57,8 @@ class History:
 
     @property
     def excluded(self) -> Tensor:
-        """Slots that do not count for a sample, shape `(n, filled)`."""
-        excluded: Tensor = self.matrix.diagonal(dim1=-2, dim2=-1) >= self.huge
+        """Slots that do not count for a sample, of those that hold a pair, shape `(n, k)`."""
+        excluded: Tensor = self.filled[2].diagonal(dim1=-2, dim2=-1) >= self.huge
         return excluded
 
     def forget(self, restart: Mask) -> None:
@@ -75,7 +73,8 @@ class History:
         # On a GPU, to ask whether there is any would wait for the device.
         if restart.device.type != "cpu" or restart.any():
             self.fresh = restart
-            self.matrix.diagonal(dim1=-2, dim2=-1).masked_fill_(restart[:, None], self.huge)
+            matrices = self.filled[2]
+            matrices.diagonal(dim1=-2, dim2=-1).masked_fill_(restart[:, None], self.huge)
 
     def select(self, keep: Mask) -> "History":
         """Return the history of the samples in `keep`."""

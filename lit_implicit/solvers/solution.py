@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any, TypeVar
 
+import numpy.typing as npt
 from torch import Tensor
 
-from lit_implicit.layout import PerSample, Real
+from lit_implicit.layout import Real
+
+Norms = TypeVar("Norms", Tensor, npt.NDArray[Any])
+"""Norms of each sample, shape `(n,)`."""
 
 
 class Status(IntEnum):
@@ -78,7 +83,7 @@ class Solution:
         return self.adjoint.relative_residual
 
 
-def relative_residual(residual_norm: PerSample, g_norm: PerSample) -> PerSample:
+def relative_residual(residual_norm: Norms, g_norm: Norms) -> Norms:
     """Return |G(z) - z| / (|G(z)| + 1e-9): the one definition in the whole project.
 
     Args:

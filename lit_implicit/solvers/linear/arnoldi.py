@@ -66,9 +66,9 @@ class Arnoldi:
         # Gram-Schmidt twice: as orthogonal as the modified one, in two products instead of j.
         basis = self.basis[: j + 1]
         h = layout.dot(basis, w)
-        w = layout.mix(-h.T, basis, w)
+        w = layout.mix(h.T, basis, w, -1)
         correction = layout.dot(basis, w)
-        w = layout.mix(-correction.T, basis, w)
+        w = layout.mix(correction.T, basis, w, -1)
         # What is left within rounding is nothing: the space holds the solution, if there is one.
         noise = 10 * torch.finfo(w.dtype).eps * scale
         length = layout.norm(w)
@@ -98,13 +98,13 @@ class Arnoldi:
         r[:, j, j] = safe
         self.used[:, j] = used
 
-    def combine(self) -> Real:
-        """Return the element of each space that leaves the least residual; zero where none."""
+    def add_to(self, u: Real) -> Real:
+        """Return `u` plus the element of each space that leaves the least residual."""
         m = self.dimension
         rhs = self.start_norm[:, None] * self.q[:, :m, 0]
         rhs = torch.where(self.used[:, :m], rhs, 0.0)
         y = torch.linalg.solve_triangular(self.r[:, :m, :m], rhs[..., None], upper=True)[..., 0]
-        return self.layout.mix(y, self.basis[:m])
+        return self.layout.mix(y, self.basis[:m], u)
 
     def _divided(self, state: Real, length: PerSample) -> Real:
         """Return `state / length`, and zero where the length is zero, whatever the state."""

@@ -84,7 +84,7 @@ class GMRES(AbstractLinearSolver):
                 k += 1
                 if is_time_to_look(k - 1, b.device) and not space.growing.any():
                     break
-            u = u + space.combine()
+            u = space.add_to(u)
             active = space.growing
         status = torch.where(residual <= threshold, Status.CONVERGED, Status.MAX_ITER)
         status = torch.where(failed, Status.NONFINITE, status)
