@@ -5,6 +5,7 @@ side.
 """
 
 from lit_implicit.solvers.anderson import Anderson
+from lit_implicit.solvers.auto import Auto
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper
 from lit_implicit.solvers.broyden import Broyden
 from lit_implicit.solvers.evaluation import Evaluation
@@ -19,6 +20,7 @@ __all__ = [
     "AbstractStepper",
     "AdjointRecord",
     "Anderson",
+    "Auto",
     "Broyden",
     "Evaluation",
     "Neumann",

@@ -70,10 +70,10 @@ class Anderson(AbstractSolver):
         check_settings("Anderson", self.rtol, self.atol, self.max_iter)
 
     def stepper(self, layout: AbstractLayout) -> AbstractStepper:
-        return _AndersonStepper(self, layout)
+        return AndersonStepper(self, layout)
 
 
-class _AndersonStepper(AbstractStepper):
+class AndersonStepper(AbstractStepper):
     """A history of differences of residuals and of plain steps, with the Gram matrix of the former.
 
     A new pair costs one product with all columns, a row of the Gram matrix. The right-hand side of
@@ -150,8 +150,8 @@ class _AndersonStepper(AbstractStepper):
         diagonal = raised.masked_fill(history.excluded | noise, history.huge)
         return gram.to(diagonal.dtype).diagonal_scatter(diagonal, dim1=-2, dim2=-1)
 
-    def select(self, keep: Mask) -> "_AndersonStepper":
-        part = _AndersonStepper(self.settings, self.layout.sub(keep))
+    def select(self, keep: Mask) -> "AndersonStepper":
+        part = AndersonStepper(self.settings, self.layout.sub(keep))
         part.history = None if self.history is None else self.history.select(keep)
         part.unit = self.unit
         if self.previous is not None:

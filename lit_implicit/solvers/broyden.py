@@ -90,7 +90,8 @@ class _BroydenStepper(AbstractStepper):
         layout = self.layout
         if self.history is None or self.lengths is None:
             self.history = History(self.settings.depth, layout, at.gz)
-            self.lengths = torch.zeros_like(self.history.matrices[:, 0])
+            matrices = self.history.matrices
+            self.lengths = matrices.new_zeros(layout.n, self.settings.depth)
         history, lengths = self.history, self.lengths
         slot = history.push((at.z, last_z), (at.gz, last_gz))
         first, second, matrix = history.filled

@@ -6,25 +6,31 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
 
 
+# Slots to begin with.
+_FIRST_SIZE = 4
+
+
 class History:
     """A ring of pairs of state differences, and a small matrix over its slots for each sample.
 
-    Writing allocates nothing, except where gradients are recorded and autograd forbids to write in
-    place. Samples forget separately: a slot that does not count for one has a huge number on the
-    diagonal of its matrix, so that a system with that matrix gives it no weight.
+    The ring grows by doubling, so that a short solve pays for no long memory. Otherwise, writing
+    allocates nothing, except where gradients are recorded and autograd forbids to write in place.
+    Samples forget separately: a slot that does not count for one has a huge number on the diagonal
+    of its matrix, so that a system with that matrix gives it no weight.
 
     Args:
-        size: Number of slots, at least 1.
+        size: Most slots, at least 1.
         layout: How the samples lie in a state.
         state: A state, for its shape, dtype and device.
     """
 
     def __init__(self, size: int, layout: AbstractLayout, state: Real) -> None:
         wide = widest_dtype(state.device)
-        self.size, self.layout = size, layout
+        self.most, self.layout = size, layout
+        self.size = size = min(size, _FIRST_SIZE)
         self.count = 0  # pairs seen so far
-        self.first = state.new_zeros(size, *state.shape)
-        self.second = torch.zeros_like(self.first)
+        self.first = state.new_empty(size, *state.shape)
+        self.second = torch.empty_like(self.first)
         self.matrices = state.new_zeros(layout.n, size, size, dtype=wide)
         self.huge = torch.finfo(wide).max ** 0.5
         self.fresh: Mask | None = None
@@ -45,6 +51,8 @@ class History:
             first: Two states, the newer one first, whose difference is the first of the pair.
             second: The same for the second.
         """
+        if self.count == self.size < self.most:
+            self._grow(min(2 * self.size, self.most))
         slot = self.count % self.size
         if torch.is_grad_enabled():
             self.first = _replaced(self.first, slot, first[0] - first[1])
@@ -72,20 +80,37 @@ class History:
         self.fresh = None
         # On a GPU, to ask whether there is any would wait for the device.
         if restart.device.type != "cpu" or restart.any():
-            self.fresh = restart
-            matrices = self.filled[2]
-            matrices.diagonal(dim1=-2, dim2=-1).masked_fill_(restart[:, None], self.huge)
+            self.drop(restart)
+
+    def drop(self, samples: Mask) -> None:
+        """Let samples forget all pairs, whatever they did before."""
+        self.fresh = samples if self.fresh is None else self.fresh | samples
+        diagonal = self.filled[2].diagonal(dim1=-2, dim2=-1)
+        diagonal.masked_fill_(samples[:, None], self.huge)
 
     def select(self, keep: Mask) -> "History":
         """Return the history of the samples in `keep`."""
         part = object.__new__(History)
-        part.size, part.count, part.layout = self.size, self.count, self.layout.sub(keep)
+        part.size, part.most, part.count = self.size, self.most, self.count
+        part.layout = self.layout.sub(keep)
         # Slot by slot: a layout knows states, not stacks of them.
         part.first = torch.stack([self.layout.select(state, keep) for state in self.first])
         part.second = torch.stack([self.layout.select(state, keep) for state in self.second])
         part.matrices, part.huge = self.matrices[keep], self.huge
         part.fresh = None if self.fresh is None else self.fresh[keep]
         return part
+
+    def _grow(self, size: int) -> None:
+        """Make room for more pairs; the ring is full for the first time, so its slots are in order.
+
+        Args:
+            size: The new number of slots.
+        """
+        more = size - self.size
+        self.first = torch.cat([self.first, torch.empty_like(self.first[:more])])
+        self.second = torch.cat([self.second, torch.empty_like(self.second[:more])])
+        self.matrices = torch.nn.functional.pad(self.matrices, (0, more, 0, more))
+        self.size = size
 
 
 def _replaced(buffer: Tensor, slot: int, value: Tensor) -> Tensor:
