@@ -1,7 +1,7 @@
 """Anderson acceleration: mix the last residuals so that the combined one is least, per sample."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
 from lit_implicit.solvers.history import History
+from lit_implicit.solvers.type_one import TypeOneStepper
 
 # A residual this many times the last one says that the mixed step went wrong: the sample's history
 # is dropped, and it goes on from a plain step. Where that was plain itself, G expands, and to drop
@@ -19,7 +20,7 @@ _RESTART_GROWTH = 2.0
 
 @dataclass(frozen=True)
 class Anderson(AbstractSolver):
-    """Anderson acceleration (type II), sample by sample.
+    """Anderson acceleration, sample by sample.
 
     Each step mixes the last `depth` iterates so that the mixed residual is least in the 2-norm. The
     least-squares problem is solved in difference form with normalised columns and a ridge relative
@@ -29,11 +30,16 @@ class Anderson(AbstractSolver):
     them. Where G expands (|dG/dz| > 1), unrolled gradients grow with each such step: give
     `Unrolled` no more iterations than the solve needs, or take `Implicit`.
 
+    Type I asks for a mixed residual that is orthogonal to the last steps instead of a least one: on
+    smooth maps that bend, an evaluation or so fewer, on others more (docs/choosing_a_solver.md).
+    `Unrolled` cannot differentiate its steps.
+
     Memory: `2 (depth - 1)` states.
 
     Args:
         depth: How many past residuals are mixed, at least 1; 1 is plain iteration.
         mixing: Share of the mixed residual that is added to the mixed iterate, in (0, 1].
+        type: Which residual the weights ask for, "I" or "II".
         ridge: Ridge relative to the squared norm of a column; None means ten times the rounding
             unit of the state's dtype.
         rtol: Relative residual at which a sample stops (dimensionless).
@@ -51,11 +57,11 @@ class Anderson(AbstractSolver):
     depth: int = 5
     mixing: float = 1.0
     _: KW_ONLY
+    type: Literal["I", "II"] = "II"
     ridge: float | None = None
     rtol: float = 1e-4
     atol: float = 0.0
     max_iter: int = 50
-    differentiable_steps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -67,9 +73,17 @@ class Anderson(AbstractSolver):
             raise ValueError(f"`Anderson.mixing` must lie in (0, 1], got {self.mixing}.")
         if self.ridge is not None and not self.ridge >= 0:
             raise ValueError(f"`Anderson.ridge` must be at least 0, got {self.ridge}.")
+        if self.type not in ("I", "II"):
+            raise ValueError(f'`Anderson.type` must be "I" or "II", got {self.type!r}.')
         check_settings("Anderson", self.rtol, self.atol, self.max_iter)
 
+    @property
+    def differentiable_steps(self) -> bool:
+        return self.type == "II"
+
     def stepper(self, layout: AbstractLayout) -> AbstractStepper:
+        if self.type == "I" and self.depth > 1:
+            return TypeOneStepper(self.depth, self.mixing, self.ridge, layout)
         return AndersonStepper(self, layout)
 
 

@@ -1,7 +1,6 @@
 """The solver that chooses: plain steps where they are about to end, a growing memory elsewhere."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
 
 from lit_implicit.layout import AbstractLayout, Mask, PerSample, Real
 from lit_implicit.solvers.anderson import Anderson, AndersonStepper
@@ -43,7 +42,6 @@ class Auto(AbstractSolver):
     rtol: float = 1e-4
     atol: float = 0.0
     max_iter: int = 50
-    differentiable_steps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.depth < 2:
@@ -52,6 +50,10 @@ class Auto(AbstractSolver):
                 "Use `Picard` for plain fixed-point iteration."
             )
         check_settings("Auto", self.rtol, self.atol, self.max_iter)
+
+    @property
+    def differentiable_steps(self) -> bool:
+        return True
 
     def stepper(self, layout: AbstractLayout) -> AbstractStepper:
         return _AutoStepper(self, layout)
@@ -70,9 +72,10 @@ class _AutoStepper(AbstractStepper):
 
     def step(self, at: Evaluation) -> Real:
         number, self.number = self.number, self.number + 1
-        if number == 1:
-            self._choose(at)
-        self.first_norm = at.residual_norm if number == 0 else self.first_norm
+        if number == 0:
+            self.first_norm = at.residual_norm
+        elif number == 1 and self.first_norm is not None:
+            self._choose(at, at.residual_norm / self.first_norm)
         is_over = number == 1 + 2 * _FEW_STEPS
         if self.all_plain and is_over:
             self.memory, self.plain, self.all_plain = self._new_memory(), None, False
@@ -87,9 +90,8 @@ class _AutoStepper(AbstractStepper):
                 self.plain = None
         return z_next
 
-    def _choose(self, at: Evaluation) -> None:
-        """Find the samples that two residuals promise to be done in a few plain steps."""
-        rate = at.residual_norm / self.first_norm
+    def _choose(self, at: Evaluation, rate: PerSample) -> None:
+        """Find the samples that the ratio of two residuals promises to be done in a few steps."""
         target = self.settings.rtol * at.g_norm + self.settings.atol
         self.plain = at.residual_norm * rate**_FEW_STEPS <= target
         if self.plain.device.type == "cpu":  # elsewhere, to ask would wait for the device

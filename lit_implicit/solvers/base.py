@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -44,8 +43,11 @@ class AbstractSolver(ABC):
     rtol: float
     atol: float
     max_iter: int
-    differentiable_steps: ClassVar[bool] = False
-    """Whether the steps work under autograd, which the adjoint `Unrolled` asks for."""
+
+    @property
+    def differentiable_steps(self) -> bool:
+        """Whether the steps work under autograd, which the adjoint `Unrolled` asks for."""
+        return False
 
     @abstractmethod
     def stepper(self, layout: AbstractLayout) -> AbstractStepper:

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
 
-
 # Slots to begin with.
 _FIRST_SIZE = 4
 

@@ -1,7 +1,6 @@
 """Plain and damped fixed-point iteration."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
 
 from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
@@ -33,7 +32,6 @@ class Picard(AbstractSolver):
     rtol: float = 1e-4
     atol: float = 0.0
     max_iter: int = 50
-    differentiable_steps: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.damping <= 1:
@@ -41,6 +39,10 @@ class Picard(AbstractSolver):
                 f"`Picard.damping` must lie in (0, 1], got {self.damping}. 1 is plain iteration."
             )
         check_settings("Picard", self.rtol, self.atol, self.max_iter)
+
+    @property
+    def differentiable_steps(self) -> bool:
+        return True
 
     def stepper(self, layout: AbstractLayout) -> AbstractStepper:
         return _PicardStepper(self.damping)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from problems import NAMES, PROBLEMS, Affine, Tanh, affine_solution, matrix, random, solve, systems
 
-from lit_implicit import AbstractOperator, Anderson, Broyden, Equilibrium, Picard, Status
+from lit_implicit import AbstractOperator, Anderson, Auto, Broyden, Equilibrium, Picard, Status
 
 EXACT = {"rtol": 1e-13, "max_iter": 600}
 SOLVERS = {
@@ -15,6 +15,9 @@ SOLVERS = {
     "damped": Picard(0.7, **EXACT),
     "anderson": Anderson(**EXACT),
     "mixing": Anderson(3, 0.6, **EXACT),
+    "type I": Anderson(type="I", **EXACT),
+    "mixing, type I": Anderson(3, 0.6, type="I", **EXACT),
+    "auto": Auto(**EXACT),
     "broyden": Broyden(**EXACT),
     "short broyden": Broyden(2, **EXACT),
 }
@@ -255,6 +258,25 @@ def test_anderson_iterates_are_those_of_walker_and_ni(depth, mixing):
         mixed = sum(w * iterates[i] for w, i in zip(weights, last, strict=True))
         z = mixed + mixing * (residuals @ weights)
         solver = Anderson(depth, mixing, ridge=0.0, rtol=0.0, max_iter=k + 1)
+        ours, _ = solve(Affine(a), x, solver)
+        assert torch.allclose(ours[0], z, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("mixing", [1.0, 0.6])
+@pytest.mark.parametrize("depth", [2, 3, 5])
+def test_iterates_of_type_one_are_those_of_its_dense_system(depth, mixing):
+    """S'(r - D gamma) = 0 over the last differences (Fang and Saad 2009, section 2.3)."""
+    a, x = matrix(6, 0.9), random(1, 6)
+    z, iterates, residuals = torch.zeros(6).double(), [], []
+    for k in range(8):
+        iterates.append(z)
+        residuals.append(a @ z + x[0] - z)
+        pairs = range(max(0, k + 1 - depth), k)
+        z = z + mixing * residuals[-1]
+        if pairs:
+            s, d = (torch.stack([v[i + 1] - v[i] for i in pairs], 1) for v in (iterates, residuals))
+            z = z - (s + mixing * d) @ torch.linalg.solve(s.T @ d, s.T @ residuals[-1])
+        solver = Anderson(depth, mixing, type="I", ridge=0.0, rtol=0.0, max_iter=k + 1)
         ours, _ = solve(Affine(a), x, solver)
         assert torch.allclose(ours[0], z, rtol=1e-8, atol=1e-10)
 

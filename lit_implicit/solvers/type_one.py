@@ -1,0 +1,90 @@
+"""The step of Anderson acceleration of type I: a secant method in the span of the last steps."""
+
+import torch
+from torch import Tensor
+
+from lit_implicit.layout import AbstractLayout, Mask, Real
+from lit_implicit.solvers.base import AbstractStepper
+from lit_implicit.solvers.evaluation import Evaluation
+from lit_implicit.solvers.history import History
+
+# As for type II; its residuals need not fall at each step, so only a larger growth tells.
+_RESTART_GROWTH = 10.0
+
+
+class TypeOneStepper(AbstractStepper):
+    """Differences D of residuals and S of iterates, with the matrix S'D.
+
+    The mixed residual r - D gamma is orthogonal to S, where type II makes it least: it is Broyden's
+    good method with several secant conditions at once, as type II is the bad one.
+
+    Args:
+        depth: How many past residuals are mixed, at least 2.
+        mixing: Share of the mixed residual that is added to the mixed iterate.
+        ridge: Ridge relative to the norms of the columns of D and S; None means ten times the
+            rounding unit of the state.
+        layout: How the samples lie in a state.
+
+    References:
+        Fang and Saad (2009), Numer. Linear Algebra Appl. 16(3), section 2.3, doi:10.1002/nla.617.
+    """
+
+    def __init__(
+        self, depth: int, mixing: float, ridge: float | None, layout: AbstractLayout
+    ) -> None:
+        self.depth, self.mixing, self.ridge, self.layout = depth, mixing, ridge, layout
+        self.history: History | None = None
+        # Norms of the columns of D and S, shape (n, depth - 1) each.
+        self.lengths: tuple[Tensor, Tensor] | None = None
+        self.previous: tuple[Real, Real, Tensor] | None = None  # iterate, residual, its norm
+
+    def step(self, at: Evaluation) -> Real:
+        mixing = self.mixing
+        z_next = at.gz if mixing == 1 else at.z.add(at.residual, alpha=mixing)
+        if self.previous is not None:
+            history, gamma = self._weights(at, *self.previous)
+            d, s, _ = history.filled
+            z_next = self.layout.mix(mixing * gamma, d, self.layout.mix(gamma, s, z_next, -1), -1)
+        self.previous = (at.z, at.residual, at.residual_norm)
+        return z_next
+
+    def _weights(
+        self, at: Evaluation, last_z: Real, last: Real, last_norm: Tensor
+    ) -> tuple[History, Tensor]:
+        """Take in the newest differences; return the history and gamma, shape `(n, filled)`."""
+        layout, unit = self.layout, torch.finfo(at.z.dtype).eps
+        if self.history is None or self.lengths is None:
+            self.history = History(self.depth - 1, layout, at.gz)
+            zeros = self.history.matrices.new_zeros(layout.n, self.depth - 1)
+            self.lengths = zeros, zeros.clone()
+        history, (of_d, of_s) = self.history, self.lengths
+        slot = history.push((at.residual, last), (at.z, last_z))
+        d, s, matrix = history.filled
+        matrix[:, slot] = layout.dot(d, s[slot]).T
+        matrix[:, :, slot] = layout.dot(s, d[slot]).T
+        # At the rounding of G, differences are noise: longer columns get less weight.
+        of_d[:, slot] = torch.hypot(layout.norm(d[slot]), at.g_norm * (10 * unit))
+        of_s[:, slot] = layout.norm(s[slot])
+        if history.count > 1:
+            history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
+        # S'D is negative definite where G contracts: with its sign turned, a ridge keeps it away
+        # from singular ones.
+        rows, columns = of_s[:, : len(s), None].reciprocal(), of_d[:, : len(d)].reciprocal()
+        scaled = -matrix * rows * columns[:, None]
+        ridge = 10 * min(unit, torch.finfo(torch.float32).eps) if self.ridge is None else self.ridge
+        scaled.diagonal(dim1=-2, dim2=-1).add_(ridge)
+        rhs = -layout.dot(s, at.residual).T[..., None] * rows
+        gamma, _ = torch.linalg.solve_ex(scaled, rhs)
+        weights: Tensor = gamma[..., 0] * columns
+        return history, weights.nan_to_num(0.0, 0.0, 0.0)
+
+    def select(self, keep: Mask) -> "TypeOneStepper":
+        part = TypeOneStepper(self.depth, self.mixing, self.ridge, self.layout.sub(keep))
+        if self.history is not None and self.lengths is not None:
+            part.history = self.history.select(keep)
+            part.lengths = self.lengths[0][keep], self.lengths[1][keep]
+        if self.previous is not None:
+            z, residual, norm = self.previous
+            select = self.layout.select
+            part.previous = (select(z, keep), select(residual, keep), norm[keep])
+        return part
