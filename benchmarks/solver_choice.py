@@ -21,6 +21,7 @@ from lit_implicit import (
     AbstractAdjoint,
     AbstractSolver,
     Anderson,
+    Auto,
     Broyden,
     Equilibrium,
     Implicit,
@@ -49,7 +50,9 @@ SOLVERS: dict[str, AbstractSolver] = {
     "Anderson(5)": Anderson(5),
     "Anderson(10)": Anderson(10),
     "Anderson(20)": Anderson(20),
+    "Anderson(10, I)": Anderson(10, type="I"),
     "Broyden(10)": Broyden(10),
+    "Auto()": Auto(),
 }
 GOALS = ((1e-3, torch.float32), (1e-6, torch.float32), (1e-10, torch.float64))
 
@@ -156,12 +159,14 @@ def tolerance_rows(mu: float = 0.9) -> Iterator[list[str]]:
                str(n_products), f"{error(found, exact_gradient(mu)):.0e}"]  # fmt: skip
 
 
+WARM = ("Picard()", "Anderson(5)", "Broyden(10)", "Auto()")
+
+
 def warm_rows() -> Iterator[list[str]]:
     """Yield a row per change of the input: calls of G from zero and from the old fixed point."""
     problem = PROBLEMS["g"]
     operator, x = problem.make(), problem.x
-    solvers = {name: replace(SOLVERS[name], rtol=1e-4, max_iter=MAX_ITER) for name in  # type: ignore[type-var]
-               ("Picard()", "Anderson(5)", "Broyden(10)")}  # fmt: skip
+    solvers = {name: replace(SOLVERS[name], rtol=1e-4, max_iter=MAX_ITER) for name in WARM}  # type: ignore[type-var]
     with torch.no_grad():
         z_star = Equilibrium(operator, Anderson(10, rtol=1e-12, max_iter=MAX_ITER))(x)[0]
         for change in (1e-1, 1e-2, 1e-3):
@@ -218,7 +223,7 @@ def draw_figure(path: Path) -> None:
         axes.set_xlabel("calls of G" if name in "ghi" else "")
         axes.grid(alpha=0.3)
     figure.supylabel("relative residual, median of 16 inputs (float64, log scale)", fontsize=10)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=6)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=8)
     figure.savefig(path, dpi=110)
 
 
@@ -240,8 +245,7 @@ def main() -> None:
     write(table(["adjoint", "tracked calls of G", *of_mu], adjoint_rows()))
     write(table(["rtol", "calls of G", "error of z*", "products", "error of the gradient"],
                 tolerance_rows()))  # fmt: skip
-    of_start = [f"{name}, {start}" for name in ("Picard()", "Anderson(5)", "Broyden(10)")
-                for start in ("cold", "warm")]  # fmt: skip
+    of_start = [f"{name}, {start}" for name in WARM for start in ("cold", "warm")]
     write(table(["change of x", *of_start], warm_rows()))
     write(table(["precision", "Picard()", "Anderson(5)", "Broyden(10)"], floor_rows()))
     write(f"torch {torch.__version__}, Python {sys.version.split()[0]}\n")

@@ -145,7 +145,7 @@ class AndersonStepper(AbstractStepper):
         At the rounding of G, differences are noise, and so would be their mixture: the ridge leaves
         about a plain step.
         """
-        ridge, floor = self.settings.ridge, g_norm * (10 * self.unit)
+        ridge, floor = self.settings.ridge, g_norm * self.unit
         if ridge is None:
             ridge = 10 * min(self.unit, torch.finfo(torch.float32).eps)
         return torch.addcmul(squares * (1 + ridge), floor, floor)

@@ -63,7 +63,7 @@ class TypeOneStepper(AbstractStepper):
         matrix[:, slot] = layout.dot(d, s[slot]).T
         matrix[:, :, slot] = layout.dot(s, d[slot]).T
         # At the rounding of G, differences are noise: longer columns get less weight.
-        of_d[:, slot] = torch.hypot(layout.norm(d[slot]), at.g_norm * (10 * unit))
+        of_d[:, slot] = torch.hypot(layout.norm(d[slot]), at.g_norm * unit)
         of_s[:, slot] = layout.norm(s[slot])
         if history.count > 1:
             history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
