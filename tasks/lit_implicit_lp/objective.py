@@ -12,11 +12,11 @@ from torchmetrics import MetricCollection
 from lit_implicit.errors import ConfigError
 from lit_implicit.layout import Ragged, widest_dtype
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
-from lit_implicit_lp.certificate import TOLERANCE
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
 from lit_implicit_lp.metrics import ErrorSpread, ObjectiveGap, Violation, relative_error
 from lit_implicit_lp.output import draw_solutions, write_predictions
+from lit_implicit_lp.proofs import TOLERANCE
 from lit_implicit_lp.solution import primal
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_implicit.layout import Ragged
 from lit_implicit.operator import AbstractOperator
-from lit_implicit_lp.certificate import Lengths, LPVerdict, verdict
+from lit_implicit_lp.certificate import LPVerdict, verdict
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.half_step import (
     Iterate,
@@ -19,6 +19,7 @@ from lit_implicit_lp.half_step import (
     plain_step,
     projected_duals,
 )
+from lit_implicit_lp.lengths import Lengths
 from lit_implicit_lp.solution import LPSolution
 from lit_implicit_lp.sparse import SparseMatrix
 from lit_implicit_lp.step_sizes import StepSizes
