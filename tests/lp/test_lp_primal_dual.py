@@ -11,6 +11,7 @@ from lit_implicit.testing import operator_checks
 from lit_implicit_lp.certificate import LPVerdict, verdict
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.kkt import kkt
+from lit_implicit_lp.lengths import Lengths
 from lit_implicit_lp.mps_graphs import MPSGraphs
 from lit_implicit_lp.objective import LPObjective
 from lit_implicit_lp.primal_dual import LPPrimalDual
@@ -293,6 +294,26 @@ def test_huge_bounds_stand_for_none():
         answer, solution = Equilibrium(LPPrimalDual("fixed"), Picard(rtol=0.0, max_iter=1000))(x)
     assert solution.converged.all()
     assert float(answer.primal.sum()) == pytest.approx(2, abs=1e-3)
+
+
+def test_without_a_tolerance_nothing_is_computed_for_certificates(lp_batch, monkeypatch):
+    x, none = LPFeatures.of(lp_batch), LPPrimalDual("fixed", tolerance=None)
+
+    def refuse(*args):
+        raise AssertionError("norms of rows and columns are for certificates alone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lengths, "of", refuse)
+        c = none.encode(x)
+        with pytest.raises(AssertionError, match="for certificates alone"):
+            LPPrimalDual("fixed").encode(x)
+    z = none.init_state(c)
+    assert none.stop(z, none(z, c), c) is None
+    keep = torch.tensor([True, False, True, True, False])
+    kept = none.select(c, keep)
+    assert torch.equal(
+        none(none.init_state(kept), kept), none.layout(z, c).select(none(z, c), keep)
+    )
 
 
 def test_stops_only_where_a_certificate_says_so(lp_batch):
