@@ -62,6 +62,21 @@ def test_loss_and_error_by_hand(by_hand):
     assert torch.equal(LPObjective().target(by_hand), by_hand.target)
 
 
+def test_log_loss_is_that_of_the_batch_in_training_and_of_each_program_else(by_hand):
+    objective, y = LPObjective("log"), Y.clone().requires_grad_()
+    losses = objective.loss(y, by_hand)
+    mean = LPObjective().error(y, by_hand).mean()
+    assert losses.mean().item() == pytest.approx(np.log((5 / 2 + 0.5 / 3) / 2))
+    (gradient,) = torch.autograd.grad(losses.mean(), y)
+    (expected,) = torch.autograd.grad(mean.log(), y)
+    torch.testing.assert_close(gradient, expected, rtol=1e-14, atol=0)
+    # What validation shows is no function of how programs are put together in batches.
+    objective.eval()
+    assert objective.loss(Y, by_hand).tolist() == pytest.approx([np.log(5 / 2), np.log(0.5 / 3)])
+    solved = objective.loss(by_hand.target, by_hand)
+    assert solved.tolist() == pytest.approx([np.log(1e-6)] * 2)
+
+
 def test_exact_solution_has_no_loss_and_a_finite_gradient(by_hand):
     objective = LPObjective()
     y = by_hand.target.clone().requires_grad_()
