@@ -57,8 +57,9 @@ class LPPrimalDual(AbstractOperator):
         state_gradient: Whether training differentiates what the rules see of the state too. False
             leaves it out, as is usual in learning to optimize: gradients through many steps stay
             small, and training is faster. Evaluation always has exact derivatives.
-        scaling_rounds: Rounds of Ruiz scaling before all else; 0 leaves A as it is. Programs whose
-            entries differ by orders of magnitude want 10.
+        scaling_rounds: Rounds of Ruiz scaling before all else, and one of Pock and Chambolle's
+            after them; 0 leaves A as it is. Programs whose entries differ by orders of magnitude
+            want 10.
         tolerance: A solve stops where the relative KKT residual is at most this (the whole of it
             for whoever measures again, in double precision), or where the program is proved
             infeasible or unbounded; None: the solver's tolerances alone count, and those look at

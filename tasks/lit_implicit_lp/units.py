@@ -42,10 +42,11 @@ class Units:
 
         Args:
             x: The programs.
-            rounds: Rounds of Ruiz scaling before, as in `Scaling.of`; 0 leaves A as it is.
+            rounds: Rounds of Ruiz scaling before, as in `Scaling.of`, and after them, as in PDLP
+                (arXiv:2106.04756), a last one of Pock and Chambolle's; 0 leaves A as it is.
             dtype: That of the result. Units are taken before the cast.
         """
-        scaling = Scaling.of(x, rounds) if rounds else None
+        scaling = Scaling.of(x, rounds, pock_chambolle=True) if rounds else None
         x = scaling.features if scaling else x
         variables, constraints = Ragged(x.batch, x.n), Ragged(x.constraint_batch, x.n)
         bounds = torch.stack([x.lower, x.upper], dim=-1)
