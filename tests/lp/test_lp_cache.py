@@ -18,14 +18,8 @@ from lit_implicit_lp import cache as cache_module
 from lit_implicit_lp import labels as labels_module
 from lit_implicit_lp.cache import CacheWarning, LabelCache
 from lit_implicit_lp.chunk_file import DamagedChunkError, read_chunk, write_chunk
-from lit_implicit_lp.labels import (
-    CHUNK,
-    LabelledPrograms,
-    LabelSettings,
-    fields,
-    kind,
-    label_chunk,
-)
+from lit_implicit_lp.label_arrays import LabelledPrograms, fields, kind
+from lit_implicit_lp.labels import CHUNK, LabelSettings, label_chunk
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 
 SMALL = LabelSettings(seed=0, stream=0, sizes=((2, 6, 6), (3, 5, 8)), modes=("b", "l"))

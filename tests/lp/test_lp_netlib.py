@@ -17,12 +17,12 @@ from lit_implicit_lp.primal_dual import LPPrimalDual
         ("afiro", LPVerdict.OPTIMAL, 2000),
         ("galenet", LPVerdict.INFEASIBLE, 100),
         ("gas11", LPVerdict.UNBOUNDED, 4000),
-        ("etamacro", LPVerdict.OPTIMAL, 4000),
         *(
             pytest.param(name, expected, 40_000, marks=pytest.mark.slow)
             for name, expected in (
                 ("adlittle", LPVerdict.OPTIMAL),
                 ("e226", LPVerdict.OPTIMAL),
+                ("etamacro", LPVerdict.OPTIMAL),
                 ("israel", LPVerdict.OPTIMAL),
                 ("klein1", LPVerdict.INFEASIBLE),
                 ("standata", LPVerdict.OPTIMAL),

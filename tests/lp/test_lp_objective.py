@@ -13,7 +13,7 @@ from lit_implicit.solvers import Solution, Status
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
 from lit_implicit_lp.graph import LPGraphs
-from lit_implicit_lp.labels import LabelledPrograms
+from lit_implicit_lp.label_arrays import LabelledPrograms
 from lit_implicit_lp.objective import LPObjective
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 from lit_implicit_lp.problem import LinearProgram
