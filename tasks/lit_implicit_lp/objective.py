@@ -93,8 +93,8 @@ class LPObjective(AbstractObjective):
             error = self.error(y, batch)
             if not self.training:
                 return error.clamp(min=_FLOOR).log()
-            # A mean of logarithms would train for the median: programs that are all but solved
-            # would count as much as those that make up the mean error.
+            # A mean of logarithms ended at larger errors (results/lp): programs that are all but
+            # solved then count as much as those that make up the mean.
             mean = error.detach().mean().clamp(min=_FLOOR)
             # To first order, and with the value and the gradient of log(mean) in the mean.
             return mean.log() + (error - mean) / mean

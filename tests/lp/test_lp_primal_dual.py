@@ -193,8 +193,8 @@ def test_stops_only_where_a_certificate_says_so(lp_batch):
     """Converged means solved, where the solver has no tolerance of its own."""
     x = LPFeatures.of(lp_batch)
     with torch.no_grad():
-        solver = Picard(rtol=0.0, max_iter=2000)
-        answer, solution = Equilibrium(learned("state", size=0.1), solver)(x)
+        solver = Picard(rtol=0.0, max_iter=300)
+        answer, solution = Equilibrium(learned("state", size=0.05), solver)(x)
     worst = kkt(x, x.matrix(), answer.primal, answer.dual).worst
     assert solution.converged.any()
     assert (worst[solution.converged] <= 1e-4).all()
