@@ -14,26 +14,21 @@ load average before and after stands beside the numbers.
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from lit_implicit.reporting.report import count_parameters, environment, write_json
 from lit_implicit_lp.data import LPDataModule
-from lit_implicit_lp.features import LPFeatures
-from lit_implicit_lp.kkt import kkt
-from lit_implicit_lp.metrics import relative_error
 from lp_batches import BatchMethod, features, operators
 from lp_highs import Answers, HighsMethod, exact, model, pdlp
+from lp_table import BASE, TOLERANCES, Entry, rows, show
 
-TOLERANCES = (1e-2, 1e-3, 1e-4)
-BASE = "HiGHS simplex"
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -62,16 +57,6 @@ CASES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """A method at a tolerance, and how many products with A or its transpose an iteration takes."""
-
-    method: str
-    tolerance: float | None
-    run: Callable[[], Answers]
-    sweeps: float | None = None
-
-
 def timed(run: Callable[[], Answers], device: torch.device) -> tuple[float, Answers]:
     """Return the seconds of a run and its answers."""
     if device.type == "cuda":
@@ -81,55 +66,6 @@ def timed(run: Callable[[], Answers], device: torch.device) -> tuple[float, Answ
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - since, answers
-
-
-def quartiles(values: Sequence[float]) -> dict[str, float]:
-    """Return median and quartiles, interpolated."""
-    low, median, high = np.quantile(np.asarray(values), (0.25, 0.5, 0.75)).tolist()
-    return {"median": median, "q25": low, "q75": high}
-
-
-def rows(
-    case: str,
-    entries: Sequence[Entry],
-    seconds: Sequence[Sequence[float]],
-    answers: Sequence[Answers],
-    batch: Any,
-) -> list[dict[str, Any]]:
-    """Return a row per entry.
-
-    Args:
-        case: Its name.
-        entries: The methods; the first is what ratios are to.
-        seconds: Of each entry, one for each repeat.
-        answers: Of each entry.
-        batch: All programs and their solutions, in float64.
-    """
-    x = LPFeatures.of(batch)
-    matrix, n = x.matrix(), x.n
-    found = []
-    for entry, taken, answer in zip(entries, seconds, answers, strict=True):
-        y, dual = answer.y.double(), answer.dual.double()
-        count, worst = answer.n_iter.double(), kkt(x, matrix, y, dual).worst
-        goal = min(TOLERANCES) if entry.tolerance is None else entry.tolerance
-        found.append(
-            {
-                "case": case,
-                "method": entry.method,
-                "tolerance": entry.tolerance,
-                "seconds": quartiles(taken),
-                "per_second": n / float(np.median(taken)),
-                "ratio": quartiles([a / b for a, b in zip(taken, seconds[0], strict=True)]),
-                "solved": (worst <= goal).double().mean().item(),
-                "worst_kkt": worst.max().item(),
-                "n_iter_mean": count.mean().item(),
-                "n_iter_max": count.max().item(),
-                "sweeps_mean": entry.sweeps and entry.sweeps * count.mean().item(),
-                "error_mean": relative_error(y, batch).mean().item(),
-                "seconds_each": list(taken),
-            }
-        )
-    return found
 
 
 def measure(name: str, case: Case, given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -151,7 +87,8 @@ def measure(name: str, case: Case, given: argparse.Namespace) -> list[dict[str, 
         for kind, operator in operators(given.ckpt_path).items():
             run = BatchMethod(operator, batches, tolerance, case.max_iter, device)
             # Two steps, and two sweeps for each certificate.
-            entries.append(Entry(kind, tolerance, run, 4 + 2 / operator.stop_every))
+            sweeps = 4 + 2 / operator.stop_every
+            entries.append(Entry(kind, tolerance, run, sweeps, run.sweeps_of_encode()))
         entries.append(
             Entry("HiGHS PDLP", tolerance, HighsMethod(models, given.threads, pdlp(tolerance)))
         )
@@ -161,31 +98,6 @@ def measure(name: str, case: Case, given: argparse.Namespace) -> list[dict[str, 
         for entry, taken in zip(entries, seconds, strict=True):
             taken.append(timed(entry.run, device)[0])
     return rows(name, entries, seconds, answers, batch)
-
-
-def show(found: Sequence[dict[str, Any]], title: str) -> None:
-    """Print a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    names = ("case", "method", "KKT", "seconds", "quartiles", "LPs/s", "to HiGHS", "solved",
-             "iterations", "most", "sweeps", "error")  # fmt: skip
-    table = Table()
-    for name in names:
-        table.add_column(name, justify="left" if name in names[:2] else "right", no_wrap=True)
-    for row in found:
-        if row["method"] == BASE and table.row_count:
-            table.add_section()
-        seconds = row["seconds"]
-        table.add_row(
-            row["case"], row["method"], f"{row['tolerance']:.0e}" if row["tolerance"] else "exact",
-            f"{seconds['median']:.3g}", f"{seconds['q25']:.3g}-{seconds['q75']:.3g}",
-            f"{row['per_second']:.0f}", f"{row['ratio']['median']:.3g}", f"{row['solved']:.1%}",
-            f"{row['n_iter_mean']:.1f}", f"{row['n_iter_max']:.0f}",
-            f"{row['sweeps_mean']:.0f}" if row["sweeps_mean"] else "", f"{row['error_mean']:.1e}",
-        )  # fmt: skip
-    print(title)
-    Console(highlight=False, width=140).print(table)
 
 
 def main(args: list[str] | None = None) -> list[dict[str, Any]]:

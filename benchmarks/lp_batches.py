@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -12,10 +13,11 @@ from lit_implicit import Equilibrium, ImplicitLightningModule, Picard, load
 from lit_implicit.tree import map_tensors
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.primal_dual import LPPrimalDual
+from lit_implicit_lp.sparse import SparseMatrix
 from lp_highs import Answers
 
-_MARGIN = 0.99
-"""Share of the tolerance at which a solve stops: in float32, a residual of 1e-4 is known to 1 %."""
+_LENGTHS = 2
+"""Sweeps that norms of rows and columns are worth, which certificates need of A once."""
 
 
 class BatchMethod:
@@ -26,7 +28,8 @@ class BatchMethod:
     Args:
         operator: The operator, on its device.
         batches: The programs, on the CPU, in the precision of the iteration.
-        tolerance: Relative KKT residual at which a program stops.
+        tolerance: Relative KKT residual at which a program stops (the operator's own margin is
+            for what single precision does not measure).
         max_iter: Most applications of G.
         device: Where it solves.
     """
@@ -40,9 +43,18 @@ class BatchMethod:
         device: torch.device,
     ) -> None:
         operator = copy.deepcopy(operator).to(device, batches[0].c.dtype).eval()
-        operator.tolerance = _MARGIN * tolerance
+        operator.tolerance = tolerance
+        self._operator = operator
         self._layer = Equilibrium(operator, Picard(rtol=0.0, max_iter=max_iter))
         self._batches, self._device = batches, device
+
+    @torch.no_grad()
+    def sweeps_of_encode(self) -> int:
+        """Count the products with A or its transpose before the first iteration of a batch."""
+        product = SparseMatrix.__matmul__
+        with patch.object(SparseMatrix, "__matmul__", autospec=True, side_effect=product) as count:
+            self._operator.encode(map_tensors(lambda t: t.to(self._device), self._batches[0]))
+        return int(count.call_count) + _LENGTHS
 
     @torch.no_grad()
     def __call__(self) -> Answers:

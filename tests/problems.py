@@ -1,13 +1,14 @@
 """Problems with known fixed points, in float64, that the tests of solvers and adjoints share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lit_implicit import AbstractOperator, Equilibrium, Ragged
+from lit_implicit.objective import AbstractObjective
 
 
 def matrix(n: int, radius: float, seed: int = 0) -> Tensor:
@@ -97,6 +98,52 @@ def systems(*parts: tuple[Tensor, Tensor]) -> SparseSystems:
         index, len(parts), torch.cat(rows), torch.cat(columns),
         torch.cat([a.flatten() for a, _ in parts]), torch.cat([b for _, b in parts]),
     )  # fmt: skip
+
+
+class RaggedObjective(AbstractObjective):
+    """Squared error of systems of different sizes; a batch is `(systems, target)`.
+
+    The leaves are the right-hand sides b and, if asked for, the entries of the matrices.
+    """
+
+    def __init__(self, with_values: bool = False) -> None:
+        super().__init__()
+        self.with_values = with_values
+
+    def inputs(self, batch):
+        return batch[0]
+
+    def n_samples(self, batch):
+        return batch[0].n
+
+    def target(self, batch):
+        return batch[1]
+
+    def loss(self, y, batch):
+        return self.error(y, batch).square()
+
+    def error(self, y, batch):
+        return self.distance(y, batch[1], batch)
+
+    def distance(self, y, y2, batch):
+        return Ragged(batch[0].index, batch[0].n).norm(y - y2)
+
+    def select(self, batch, keep):
+        return RaggedAffine().select(batch[0], keep), batch[1][keep[batch[0].index]]
+
+    def keys(self, batch):
+        return torch.arange(batch[0].n)
+
+    def leaves(self, x):
+        return (x.b, x.values) if self.with_values else (x.b,)
+
+    def with_leaves(self, x, leaves):
+        values = leaves[1] if self.with_values else x.values
+        return replace(x, b=leaves[0], values=values)
+
+    def leaf_layouts(self, x):
+        layouts = Ragged(x.index, x.n), Ragged(x.index[x.rows], x.n)
+        return layouts if self.with_values else layouts[:1]
 
 
 def affine_solution(a: Tensor, b: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Keep the weights of least loss; go back to them where training blows up, and between phases."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,12 +16,14 @@ class BestWeights(Callback):
     """Keep the weights of least `monitor`, and end training with them.
 
     An epoch's loss is that of the weights before its steps; what is kept are those after them. (So
-    does the paper's code, where an epoch is one step.) `blow_up` goes back to them where the loss
-    is many times the least one: the learning rate shrinks, the optimizer's own state stays.
-    `phases` begin anew: from the best weights so far, with a fresh state of the optimizer, another
-    learning rate, and no memory of the least loss. All processes decide alike, by the loss over
-    all of them. What is kept is part of checkpoints: write them at the end of epochs
-    (`ModelCheckpoint(save_on_train_epoch_end=True)`), and a resumed run goes on exactly.
+    does the paper's code, where an epoch is one step.) Weights that are not finite are never kept.
+    `blow_up` goes back to what is kept where the loss is many times the least one, or NaN: the
+    learning rate shrinks, the optimizer's own state stays, unless it is not finite (averages that
+    hold a NaN never lose it): then it begins anew. `phases` begin anew: from the best weights so
+    far, with a fresh state of the optimizer, another learning rate, and no memory of the least
+    loss. All processes decide alike, by the loss over all of them. What is kept is part of
+    checkpoints: write them at the end of epochs (`ModelCheckpoint(save_on_train_epoch_end=True)`),
+    and a resumed run goes on exactly.
 
     Memory: one more copy of the weights.
 
@@ -82,12 +84,14 @@ class BestWeights(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best so far, or go back if training blew up."""
         value = self._value(trainer)
-        if value < self._least:
+        if value < self._least and _all_finite(pl_module.state_dict().values()):
             self._least, self._weights = value, _copy(pl_module)
         elif self._blew_up(value) and _largest_lr(trainer) > self.min_lr:
             self._go_back(pl_module)
             self._n_returns += 1
             for optimizer in trainer.optimizers:
+                if not _all_finite(v for kept in optimizer.state.values() for v in kept.values()):
+                    optimizer.state.clear()
                 _set_lr(optimizer, lambda lr: lr * self.lr_factor)
         pl_module.log("train/n_returns", float(self._n_returns), sync_dist=False)
         if trainer.current_epoch + 1 == trainer.max_epochs:
@@ -141,6 +145,16 @@ class BestWeights(Callback):
 
 def _copy(module: LightningModule) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _all_finite(values: Iterable[Any]) -> bool:
+    """Say whether all tensors among some values are finite; one transfer for each device."""
+    finite: dict[torch.device, Tensor] = {}
+    for value in values:
+        if isinstance(value, Tensor):
+            sound = value.isfinite().all()
+            finite[value.device] = sound & finite.get(value.device, sound)
+    return all(bool(sound) for sound in finite.values())
 
 
 def _largest_lr(trainer: Trainer) -> float:

@@ -12,7 +12,8 @@ import numpy as np
 from lit_implicit.errors import DataError, LitImplicitWarning
 from lit_implicit.files import remove_leftovers, replace_whole
 from lit_implicit_lp.chunk_file import DamagedChunkError, read_chunk, write_chunk
-from lit_implicit_lp.labels import CHUNK, Arrays, LabelledPrograms, LabelSettings, label_chunk
+from lit_implicit_lp.label_arrays import Arrays, LabelledPrograms
+from lit_implicit_lp.labels import CHUNK, LabelSettings, label_chunk
 from lit_implicit_lp.progress import LateBar
 from lit_implicit_lp.workers import Check, exit_on_sigterm, work_on_all_cores
 

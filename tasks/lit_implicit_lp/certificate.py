@@ -1,18 +1,23 @@
-"""Proofs, up to a tolerance, that a linear program has an optimum, no feasible point, or no end."""
+"""Verdicts on answers: that a linear program has an optimum, no feasible point, or no end."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
 from torch import Tensor
 
 from lit_implicit_lp.features import LPFeatures
-from lit_implicit_lp.kkt import residuals, sums
+from lit_implicit_lp.kkt import residuals, widest
+from lit_implicit_lp.lengths import Lengths
+from lit_implicit_lp.proofs import (
+    TOLERANCE,
+    farkas_certificate,
+    project_dual,
+    project_primal,
+    ray_certificate,
+)
 from lit_implicit_lp.solution import LPSolution
 from lit_implicit_lp.sparse import SparseMatrix
-
-TOLERANCE = 1e-4
-"""Largest violation of a certificate, relative to its value."""
+from lit_implicit_lp.sums import sums
 
 
 class LPVerdict(IntEnum):
@@ -26,116 +31,6 @@ class LPVerdict(IntEnum):
     INFEASIBLE = 1
     UNBOUNDED = 2
     UNDECIDED = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """How much a direction proves, each of shape `(n,)`, for a direction of largest entry 1.
-
-    Args:
-        value: What the direction gains; nothing is proved unless it is positive.
-        violation: 2-norm by which the direction misses a proof: in the program's own units, or that
-            of rows (of columns) divided by their lengths, relative to what they would be if no
-            terms cancelled, as the value is; whichever is more. The first alone depends on units:
-            where costs are in cents, any direction would gain a lot.
-    """
-
-    value: Tensor
-    violation: Tensor
-
-    def holds(self, tolerance: float = TOLERANCE) -> Tensor:
-        """Return where there is a proof up to `tolerance`: boolean, `(n,)`. False for NaN."""
-        return (self.value > 0) & (self.violation <= tolerance * self.value)
-
-
-@dataclass(frozen=True, eq=False)
-class Lengths:
-    """2-norms of rows and columns of A: all that certificates need of it beside products.
-
-    Args:
-        rows: Length of each row, shape `(n_constraints,)`; 1 for an empty one.
-        columns: Length of each column, shape `(n_variables,)`; 1 for an empty one.
-        scaled_rows: Lengths of the rows once columns are divided by theirs.
-        scaled_columns: Lengths of the columns once rows are divided by theirs.
-    """
-
-    rows: Tensor
-    columns: Tensor
-    scaled_rows: Tensor
-    scaled_columns: Tensor
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, matrix: SparseMatrix) -> "Lengths":
-        """Measure a matrix; about the cost of two sweeps."""
-        row, column, squares = matrix.rows, matrix.columns, matrix.values.square()
-        n_rows, n_columns = (len(m.starts) - 1 for m in (matrix, matrix.mT))
-        (rows,), (columns,) = sums(row, n_rows, squares), sums(column, n_columns, squares)
-        rows, columns = (torch.where(part > 0, part, 1.0) for part in (rows, columns))
-        (scaled_rows,) = sums(row, n_rows, squares / columns[column])
-        (scaled_columns,) = sums(column, n_columns, squares / rows[row])
-        return cls(rows.sqrt(), columns.sqrt(), scaled_rows.sqrt(), scaled_columns.sqrt())
-
-    def keep(self, rows: Tensor, columns: Tensor) -> "Lengths":
-        """Return the lengths of what `SparseMatrix.keep` keeps, given the same masks."""
-        return Lengths(
-            self.rows[rows],
-            self.columns[columns],
-            self.scaled_rows[rows],
-            self.scaled_columns[columns],
-        )
-
-
-@torch.no_grad()
-def farkas(
-    x: LPFeatures,
-    matrix: SparseMatrix,
-    direction: Tensor,
-    lengths: Lengths | None = None,
-    tolerance: float = TOLERANCE,
-) -> Certificate:
-    """Say how far a dual direction proves that there is no feasible point.
-
-    Let d be the direction, its entries for `<=` clipped at 0, and `r = A'd`. Over the box, `r'y` is
-    at least `l'r+ - u'r-`, and every feasible y has `r'y <= b'd`; so a positive
-    `value = l'r+ - u'r- - b'd` is a contradiction. Where the bound that is needed is infinite, r
-    itself is the violation; also where the bound is finite but would cost more than
-    `1 / tolerance` per unit of r. What holds, then, rules out all points of norm up to
-    `1 / tolerance`, and all others where the violation is 0.
-
-    Args:
-        x: The programs.
-        matrix: Their A.
-        direction: As the difference of two dual iterates, shape `(n_constraints,)`.
-        lengths: `Lengths.of(matrix)`, where it is known.
-        tolerance: That of `Certificate.holds`.
-
-    References:
-        Applegate, Diaz, Lu, Lubin (2021), Infeasibility detection with primal-dual hybrid gradient
-        for large-scale linear programming, arXiv:2102.04592: differences of iterates, and iterates
-        divided by their number, converge to certificates.
-    """
-    d = project_dual(x, direction.to(_dtype(x, direction)))
-    return _farkas(x, d, (matrix.mT @ d[:, None])[:, 0], lengths or Lengths.of(matrix), tolerance)
-
-
-@torch.no_grad()
-def ray(
-    x: LPFeatures, matrix: SparseMatrix, direction: Tensor, lengths: Lengths | None = None
-) -> Certificate:
-    """Say how far a primal direction proves that costs fall without end from any feasible point.
-
-    The direction w is clipped at 0 from the side of each finite bound. Its value is `-c'w`, its
-    violation the norm of what `A w` gains (for `=`, changes).
-
-    Args:
-        x: The programs.
-        matrix: Their A.
-        direction: As the difference of two primal iterates, shape `(n_variables,)`.
-        lengths: `Lengths.of(matrix)`, where it is known.
-    """
-    w = project_primal(x, direction.to(_dtype(x, direction)))
-    return _ray(x, w, (matrix @ w[:, None])[:, 0], lengths or Lengths.of(matrix))
 
 
 @torch.no_grad()
@@ -162,7 +57,7 @@ def verdict(
         lengths: `Lengths.of(matrix)`, where it is known.
         tolerance: Largest violation of a certificate, relative to its value.
     """
-    dtype = _dtype(x, answer.primal)
+    dtype = widest(x, answer.primal)
     y, dual = answer.primal.to(dtype), answer.dual.to(dtype)
     w = project_primal(x, torch.stack([answer.primal_step.to(dtype), y]))
     d = project_dual(x, torch.stack([answer.dual_step.to(dtype), dual]))
@@ -172,76 +67,11 @@ def verdict(
 
     optimal = residuals(x, y, products[2], dual, transposed[2]).worst <= rtol
     (crossed,) = sums(x.batch, x.n, (x.lower > x.upper).to(dtype))
-    infeasible = _farkas(x, d, transposed[:2], lengths, tolerance).holds(tolerance).any(0)
-    unbounded = _ray(x, w, products[:2], lengths).holds(tolerance).any(0)
+    infeasible = (
+        farkas_certificate(x, d, transposed[:2], lengths, tolerance).holds(tolerance).any(0)
+    )
+    unbounded = ray_certificate(x, w, products[:2], lengths).holds(tolerance).any(0)
     found = torch.full((x.n,), LPVerdict.UNDECIDED.value, device=y.device)
     found = found.masked_fill(unbounded, LPVerdict.UNBOUNDED.value)
     found = found.masked_fill(infeasible | (crossed > 0), LPVerdict.INFEASIBLE.value)
     return found.masked_fill(optimal, LPVerdict.OPTIMAL.value)
-
-
-def project_dual(x: LPFeatures, direction: Tensor) -> Tensor:
-    """Return dual directions with the signs of multipliers, the largest entry 1: `(..., nodes)`."""
-    d = torch.where(x.is_equality.bool(), direction, direction.clamp(min=0))
-    return _unit(d, x.constraint_batch, x.n)
-
-
-def project_primal(x: LPFeatures, direction: Tensor) -> Tensor:
-    """Return primal directions that leave no finite bound, the largest entry 1: `(..., nodes)`."""
-    w = torch.where(x.lower.isfinite(), direction.clamp(min=0), direction)
-    w = torch.where(x.upper.isfinite(), w.clamp(max=0), w)
-    return _unit(w, x.batch, x.n)
-
-
-def _farkas(x: LPFeatures, d: Tensor, r: Tensor, lengths: Lengths, tolerance: float) -> Certificate:
-    bound = torch.where(r > 0, x.lower, x.upper)
-    taken = bound.isfinite() & (bound * r.sign() >= -1 / tolerance)
-    gain, terms = torch.where(taken, bound, 0.0) * r, x.b * d
-    left = torch.where(taken, 0.0, r)
-    gains, all_gains, left_2, scaled_2 = sums(
-        x.batch, x.n, gain, gain.abs(), left.square(), (left / lengths.columns).square()
-    )
-    b_d, all_b_d, size_2 = sums(
-        x.constraint_batch, x.n, terms, terms.abs(), (lengths.scaled_rows * d).square()
-    )
-    return _certificate(gains - b_d, all_gains + all_b_d, left_2, scaled_2, size_2)
-
-
-def _ray(x: LPFeatures, w: Tensor, change: Tensor, lengths: Lengths) -> Certificate:
-    change = torch.where(x.is_equality.bool(), change, change.clamp(min=0))
-    change_2, scaled_2 = sums(
-        x.constraint_batch, x.n, change.square(), (change / lengths.rows).square()
-    )
-    terms = -x.c * w
-    gain, all_terms, size_2 = sums(
-        x.batch, x.n, terms, terms.abs(), (lengths.scaled_columns * w).square()
-    )
-    return _certificate(gain, all_terms, change_2, scaled_2, size_2)
-
-
-def _certificate(
-    value: Tensor, total: Tensor, violation_2: Tensor, scaled_2: Tensor, size_2: Tensor
-) -> Certificate:
-    """Count the violation in the program's units or relative to its terms, whichever is more.
-
-    Args:
-        value: The value.
-        total: What it would be if no terms cancelled.
-        violation_2: The square of the violation.
-        scaled_2: The same once rows (columns) are divided by their lengths.
-        size_2: What that would be, about, if no terms cancelled.
-    """
-    relative = (scaled_2 / size_2.clamp(min=torch.finfo(size_2.dtype).tiny)).sqrt()
-    return Certificate(value, torch.maximum(violation_2.sqrt(), relative * total))
-
-
-def _unit(direction: Tensor, owner: Tensor, n: int) -> Tensor:
-    """Make the largest entry of each program's direction 1: squares of tiny steps would vanish."""
-    zeros = direction.new_zeros(*direction.shape[:-1], n)
-    index = owner.expand(direction.shape)
-    largest = zeros.scatter_reduce(-1, index, direction.abs(), "amax")
-    return direction / torch.where(largest > 0, largest, 1.0)[..., owner]
-
-
-def _dtype(x: LPFeatures, y: Tensor) -> torch.dtype:
-    return torch.promote_types(torch.promote_types(x.c.dtype, x.b.dtype), y.dtype)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lit_implicit.errors import DataError
-from lit_implicit_lp.labels import LabelledPrograms, kind
+from lit_implicit_lp.label_arrays import LabelledPrograms, kind
 from lit_implicit_lp.problem import Booleans
 
 _MARGIN = 1e-6

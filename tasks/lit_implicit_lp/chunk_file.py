@@ -7,7 +7,8 @@ from typing import BinaryIO
 import numpy as np
 
 from lit_implicit.files import replace_whole
-from lit_implicit_lp.labels import CHUNK, Arrays, LabelledPrograms, LabelSettings, fields, kind
+from lit_implicit_lp.label_arrays import Arrays, LabelledPrograms, fields, kind
+from lit_implicit_lp.labels import CHUNK, LabelSettings
 from lit_implicit_lp.oracle import LPStatus
 
 

@@ -1,22 +1,19 @@
 """Linear programs for training, validation and test, solved exactly when first asked for."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
-import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from lit_implicit.data import EpochDataLoader
 from lit_implicit_lp.cache import LabelCache
-from lit_implicit_lp.generator import FAMILIES, MODES, Family, Size
+from lit_implicit_lp.data_arguments import DTYPES, check_arguments
+from lit_implicit_lp.generator import Family, Size
 from lit_implicit_lp.graph import LPGraphs
 from lit_implicit_lp.labels import LabelSettings
 from lit_implicit_lp.mps_graphs import MPSGraphs
-
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 STREAMS = {"train": 0, "val": 1, "test": 2}
 """Streams of the generator: no two splits share a program."""
@@ -101,7 +98,7 @@ class LPDataModule(LightningDataModule):
         self.family: Family = family
         self.train_family: Family = train_family or family
         self.files = (files,) if isinstance(files, str) else tuple(files)
-        self._check()
+        check_arguments(self)
         self._graphs: dict[str, LPGraphs] = {}
         self._files: MPSGraphs | None = None
 
@@ -130,7 +127,7 @@ class LPDataModule(LightningDataModule):
             DataError: If a file holds no linear program.
         """
         if self.files and stage in ("predict", None):
-            self._files = MPSGraphs.read(self.files, _DTYPES[self.dtype])
+            self._files = MPSGraphs.read(self.files, DTYPES[self.dtype])
             for file in self._files.files:
                 for note in file.notes:
                     rank_zero_info(f"{file.path}: {note}.")
@@ -148,7 +145,7 @@ class LPDataModule(LightningDataModule):
                         f"{n_degenerate} of {n} linear programs ({split}) have more than one "
                         "solution; `data.drop_degenerate: true` leaves them out."
                     )
-                self._graphs[split] = LPGraphs(programs, _DTYPES[self.dtype])
+                self._graphs[split] = LPGraphs(programs, DTYPES[self.dtype])
 
     def train_dataloader(self) -> Any:
         """Return the training batches, in an order that is a function of (seed, epoch)."""
@@ -191,64 +188,6 @@ class LPDataModule(LightningDataModule):
             self.seed, STREAMS[split], self.sizes, modes, float(self.perturb_norm), family
         )
         return LabelCache(self.root, settings)
-
-    def _check(self) -> None:
-        least = {
-            **{f"n_{split}": (n, 1) for split, n in self.n_programs.items()},
-            "seed": (self.seed, 0),
-            "batch_size": (self.batch_size, 1),
-            "eval_batch_size": (self.eval_batch_size, 1),
-            "num_workers": (self.num_workers, 0),
-        }
-        for name, (value, minimum) in least.items():
-            if value < minimum:
-                raise ValueError(f"`LPDataModule.{name}` must be at least {minimum}, got {value}.")
-        if self.seed >= 2**63:  # the generator of the order of training takes no more
-            raise ValueError(f"`LPDataModule.seed` must be below 2**63, got {self.seed}.")
-        if not self.root:
-            raise ValueError("`LPDataModule.root` is empty; give a folder, as data/lp.")
-        if not self.sizes:
-            raise ValueError("`LPDataModule.sizes` is empty; the paper's is [[10, 50, 100]].")
-        for size in self.sizes:
-            if len(size) != 3 or min(size) < 1 or size[2] > size[0] * size[1]:
-                raise ValueError(
-                    "`LPDataModule.sizes` must hold (constraints, variables, nonzeros) of at least "
-                    f"1, with at most constraints * variables nonzeros, got {size}; the paper's is "
-                    "[[10, 50, 100]]."
-                )
-        families = {"family": self.family, "train_family": self.train_family}
-        for name, family in families.items():
-            if family not in FAMILIES:
-                raise ValueError(
-                    f"`LPDataModule.{name}` must be one of {', '.join(FAMILIES)}, got {family!r}."
-                )
-        odd = [size for size in self.sizes if size[2] % size[0]]
-        if odd and set(families.values()) != {"paper"}:
-            raise ValueError(
-                "`LPDataModule.sizes` must hold equally many nonzeros for each constraint, except "
-                f"in the family 'paper', got {odd[0]}; 10 a row are [[50, 250, 500]]."
-            )
-        if not 0 < self.perturb_norm < math.inf:
-            raise ValueError(
-                f"`LPDataModule.perturb_norm` must be positive, got {self.perturb_norm}."
-            )
-        if "" in self.files:
-            raise ValueError(
-                f"`LPDataModule.files` must hold paths, got an empty one in {list(self.files)}; "
-                "give them as `--data.files '[a.mps,b.mps]'`."
-            )
-        if self.dtype not in _DTYPES:
-            raise ValueError(
-                f"`LPDataModule.dtype` must be 'float32' or 'float64', got {self.dtype!r}."
-            )
-        for name, given, allowed in (
-            ("perturb_modes", self.perturb_modes, MODES),
-            ("perturb_splits", self.perturb_splits, ("val", "test")),
-        ):
-            if unknown := set(given) - set(allowed):
-                raise ValueError(
-                    f"`LPDataModule.{name}` may hold {', '.join(allowed)}, got {sorted(unknown)}."
-                )
 
 
 def _whole(batch: Any) -> Any:

@@ -100,10 +100,14 @@ class LPFeatures:
             coefficients=self.coefficients.to(dtype),
         )
 
+    def nodes(self, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Say which variables and which constraints belong to the programs in `keep`."""
+        return keep[self.batch], keep[self.constraint_batch]
+
     def select(self, keep: Tensor) -> "LPFeatures":
         """Return the features of the programs in `keep` (`(n,)`, boolean), numbered anew."""
         number = keep.cumsum(0) - 1
-        variables, constraints = keep[self.batch], keep[self.constraint_batch]
+        variables, constraints = self.nodes(keep)
         rows, columns = self.edge_index
         nonzeros = variables[columns]
         places = [

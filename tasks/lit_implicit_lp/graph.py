@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lit_implicit_lp.check import check_labelled
-from lit_implicit_lp.labels import LabelledPrograms, kind
+from lit_implicit_lp.label_arrays import LabelledPrograms, kind
 
 with warnings.catch_warnings():
     # PyG 2.8 compiles with torch.jit, which torch 2.15 deprecates at every import.

@@ -1,65 +1,14 @@
 """One primal-dual step: two sweeps, with or without what is learned of the iterate."""
 
-from dataclasses import dataclass, fields
-
 import torch
 from torch import Tensor, nn
 
 from lit_implicit.layout import Ragged
 from lit_implicit_lp.fast_asinh import asinh
 from lit_implicit_lp.features import LPFeatures
-from lit_implicit_lp.sparse import SparseMatrix
+from lit_implicit_lp.iterate import Iterate
+from lit_implicit_lp.primal_dual_context import Programs
 from lit_implicit_lp.step_rules import StepRule, level_of, near
-
-
-@dataclass(frozen=True, eq=False)
-class Programs:
-    """What a step sees of the programs, in units.
-
-    Args:
-        x: The programs.
-        matrix: Their A.
-        tau, sigma: Steps of the variables and of the constraints.
-        variables, constraints: Embeddings, with no features where nothing is learned.
-    """
-
-    x: LPFeatures
-    matrix: SparseMatrix
-    tau: Tensor
-    sigma: Tensor
-    variables: Tensor
-    constraints: Tensor
-
-    def select(self, keep: Tensor) -> "Programs":
-        """Return the programs in `keep` (`(n,)`, boolean), numbered anew."""
-        variables, constraints = keep[self.x.batch], keep[self.x.constraint_batch]
-        return Programs(
-            x=self.x.select(keep),
-            matrix=self.matrix.keep(constraints, variables),
-            tau=self.tau[variables],
-            sigma=self.sigma[constraints],
-            variables=self.variables[variables],
-            constraints=self.constraints[constraints],
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Iterate:
-    """A primal-dual pair, in units, and the step that led to it before over-relaxation.
-
-    Args:
-        y, y_step: Shape `(n_variables,)`.
-        dual, dual_step: Shape `(n_constraints,)`.
-    """
-
-    y: Tensor
-    dual: Tensor
-    y_step: Tensor
-    dual_step: Tensor
-
-    def detach(self) -> "Iterate":
-        """Return the same without gradients."""
-        return Iterate(*(getattr(self, f.name).detach() for f in fields(self)))
 
 
 class LearnedHalf(nn.Module):
@@ -84,6 +33,18 @@ def plain_step(p: Programs, at: Iterate, relaxation: Tensor | float) -> Iterate:
     y = (at.y - p.tau * reduced).clamp(p.x.lower, p.x.upper)
     excess = (p.matrix @ (2 * y - at.y)[:, None])[:, 0] - p.x.b
     return _relaxed(at, y, projected_duals(p.x, at.dual + p.sigma * excess), relaxation)
+
+
+def metric_norm(p: Programs, difference: Iterate) -> Tensor:
+    """Return the seminorm of a difference of iterates in which plain steps are nonexpansive.
+
+    `|dy|^2_{1/tau} + |ddual|^2_{1/sigma} - 2 ddual' A dy`, for the values alone, shape `(n,)`.
+    """
+    variables, constraints = Ragged(p.x.batch, p.x.n), Ragged(p.x.constraint_batch, p.x.n)
+    y, dual = difference.y, difference.dual
+    coupling = constraints.dot(dual, (p.matrix @ y[:, None])[:, 0])
+    squares = variables.dot(y / p.tau, y) + constraints.dot(dual / p.sigma, dual)
+    return (squares - 2 * coupling).clamp(min=0).sqrt()
 
 
 def learned_step(

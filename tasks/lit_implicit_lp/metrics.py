@@ -5,30 +5,23 @@ An answer is a tensor of all solutions y, or an `LPSolution`.
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lit_implicit.layout import Ragged
+from lit_implicit_lp.features import LPFeatures
+from lit_implicit_lp.kkt import primal_residual
 from lit_implicit_lp.solution import primal
 
 
 def violation(answer: Any, batch: Any) -> Tensor:
     """Return by how much y breaks constraints and bounds, shape `(n,)`.
 
-    The 2-norm of all excesses of a program, relative to `1 + |b|`, as LP solvers measure it.
+    The 2-norm of all excesses of a program, relative to `1 + |b|`: `KKT.primal`.
     """
-    y, n = primal(answer), batch.num_graphs
-    rows, columns = batch.edge_index
-    products = batch.coefficients * y[columns]  # as wide as the wider of data and answer
-    activity = products.new_zeros(len(batch.b)).index_add(0, rows, products)
-    excess = activity - batch.b
-    excess = torch.where(batch.is_equality.bool(), excess.abs(), excess.clamp(min=0))
-    outside = (batch.lower - y).clamp(min=0) + (y - batch.upper).clamp(min=0)
-    constraints = Ragged(batch.constraint_batch, n)
-    squares = constraints.dot(excess, excess) + Ragged(batch.batch, n).dot(outside, outside)
-    return squares.sqrt() / (1 + constraints.norm(batch.b))
+    x = LPFeatures.of(batch)
+    return primal_residual(x, x.matrix(), primal(answer))
 
 
 def objective_value(answer: Any, batch: Any) -> Tensor:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from lit_implicit.files import file_name
 from lit_implicit_lp.graph import LPGraphs
-from lit_implicit_lp.labels import LabelledPrograms
+from lit_implicit_lp.label_arrays import LabelledPrograms
 from lit_implicit_lp.mps import MPSProgram, find_files, read_mps
 from lit_implicit_lp.problem import LinearProgram
 

@@ -11,19 +11,13 @@ from torch import Tensor
 
 from lit_implicit.files import file_name
 from lit_implicit.reporting.report import write_json
-from lit_implicit_lp.certificate import (
-    LPVerdict,
-    farkas,
-    project_dual,
-    project_primal,
-    ray,
-    verdict,
-)
+from lit_implicit_lp.certificate import LPVerdict, verdict
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.kkt import KKT, kkt
 from lit_implicit_lp.metrics import violation
 from lit_implicit_lp.mps import MPSProgram
 from lit_implicit_lp.mps_graphs import MPSGraphs
+from lit_implicit_lp.proofs import farkas, project_dual, project_primal, ray
 from lit_implicit_lp.solution import LPSolution, primal
 from lit_implicit_lp.sparse import SparseMatrix
 

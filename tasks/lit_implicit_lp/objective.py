@@ -12,11 +12,11 @@ from torchmetrics import MetricCollection
 from lit_implicit.errors import ConfigError
 from lit_implicit.layout import Ragged, widest_dtype
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
-from lit_implicit_lp.certificate import TOLERANCE
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
 from lit_implicit_lp.metrics import ErrorSpread, ObjectiveGap, Violation, relative_error
 from lit_implicit_lp.output import draw_solutions, write_predictions
+from lit_implicit_lp.proofs import TOLERANCE
 from lit_implicit_lp.solution import primal
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lit_implicit.solvers import Solution
 
 _FLOOR = 1e-6
-"""A mean error below this is none."""
+"""An error below this is none."""
 
 
 class LPObjective(AbstractObjective):
@@ -36,9 +36,10 @@ class LPObjective(AbstractObjective):
 
     Args:
         loss: `mse`, the paper's: the mean over a program's variables of the squared difference; or
-            `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`; or `log`: shares in the
-            logarithm of the batch's mean error, so that steps with few iterations, where errors are
-            large, count as much as those with many.
+            `relative`: the squared error, `(|y - y*| / (|y*| + 1))^2`; or `log`: the logarithm of
+            the error. In training that is the logarithm of the batch's mean error, of which each
+            program has its share, so that steps with few iterations, where errors are large, count
+            as much as those with many; in evaluation it is each program's own.
         rtol: Relative residual up to which `predict` calls the answer to a file's program optimal;
             the operator stops by a tolerance of its own.
 
@@ -90,6 +91,10 @@ class LPObjective(AbstractObjective):
         """Return the loss of each program."""
         if self.kind == "log":
             error = self.error(y, batch)
+            if not self.training:
+                return error.clamp(min=_FLOOR).log()
+            # A mean of logarithms ended at larger errors (results/lp): programs that are all but
+            # solved then count as much as those that make up the mean.
             mean = error.detach().mean().clamp(min=_FLOOR)
             # To first order, and with the value and the gradient of log(mean) in the mean.
             return mean.log() + (error - mean) / mean

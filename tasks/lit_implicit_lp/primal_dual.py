@@ -1,7 +1,5 @@
 """A primal-dual solver of linear programs as an operator: every fixed point is an optimal pair."""
 
-import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -9,59 +7,23 @@ from torch import Tensor, nn
 
 from lit_implicit.layout import Ragged
 from lit_implicit.operator import AbstractOperator
-from lit_implicit_lp.certificate import Lengths, LPVerdict, verdict
+from lit_implicit_lp.certificate import LPVerdict
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.half_step import (
-    Iterate,
     LearnedHalf,
-    Programs,
     learned_step,
+    metric_norm,
     plain_step,
     projected_duals,
 )
+from lit_implicit_lp.iterate import Iterate, averaged, trust_at
+from lit_implicit_lp.primal_dual_context import GivenPrograms, PrimalDualContext, Programs
 from lit_implicit_lp.solution import LPSolution
-from lit_implicit_lp.sparse import SparseMatrix
 from lit_implicit_lp.step_sizes import StepSizes
 from lit_implicit_lp.units import Units
 
 _MARGIN = 0.99
 """Single precision measures a residual of 1e-4 to better than the remaining percent."""
-
-_LEAST_FADE = 1e-30
-"""Its logarithm stands for the number of iterations, up to some thousands; single precision has no
-smaller numbers to speak of."""
-
-
-@dataclass(frozen=True, eq=False)
-class PrimalDualContext:
-    """What G sees of a batch of programs, computed once.
-
-    Args:
-        programs: The programs in units, with steps and embeddings.
-        primal, dual: Units of the variables and of the duals.
-        x: The programs as they were given, for certificates.
-        matrix: Their A.
-        lengths: Norms of its rows and columns.
-    """
-
-    programs: Programs
-    primal: Tensor
-    dual: Tensor
-    x: LPFeatures
-    matrix: SparseMatrix
-    lengths: Lengths
-
-    def select(self, keep: Tensor) -> "PrimalDualContext":
-        """Return the context of the programs in `keep` (`(n,)`, boolean), numbered anew."""
-        variables, constraints = keep[self.x.batch], keep[self.x.constraint_batch]
-        return PrimalDualContext(
-            programs=self.programs.select(keep),
-            primal=self.primal[variables],
-            dual=self.dual[constraints],
-            x=self.x.select(keep),
-            matrix=self.matrix.keep(constraints, variables),
-            lengths=self.lengths.keep(constraints, variables),
-        )
 
 
 class LPPrimalDual(AbstractOperator):
@@ -95,8 +57,9 @@ class LPPrimalDual(AbstractOperator):
         state_gradient: Whether training differentiates what the rules see of the state too. False
             leaves it out, as is usual in learning to optimize: gradients through many steps stay
             small, and training is faster. Evaluation always has exact derivatives.
-        scaling_rounds: Rounds of Ruiz scaling before all else; 0 leaves A as it is. Programs whose
-            entries differ by orders of magnitude want 10.
+        scaling_rounds: Rounds of Ruiz scaling before all else, and one of Pock and Chambolle's
+            after them; 0 leaves A as it is. Programs whose entries differ by orders of magnitude
+            want 10.
         tolerance: A solve stops where the relative KKT residual is at most this (the whole of it
             for whoever measures again, in double precision), or where the program is proved
             infeasible or unbounded; None: the solver's tolerances alone count, and those look at
@@ -152,17 +115,12 @@ class LPPrimalDual(AbstractOperator):
         units = Units.of(x, self.scaling_rounds, dtype)
         matrix = units.features.matrix()
         tau, sigma, variables, constraints = self.step_sizes(units.features, matrix)
-        # Certificates are about the programs as they were given, in their precision.
-        same = not self.scaling_rounds and x.coefficients.dtype == dtype
-        given = matrix if same else x.matrix()
-        return PrimalDualContext(
-            programs=Programs(units.features, matrix, tau, sigma, variables, constraints),
-            primal=units.primal,
-            dual=units.dual,
-            x=x,
-            matrix=given,
-            lengths=Lengths.of(given),
-        )
+        programs = Programs(units.features, matrix, tau, sigma, variables, constraints)
+        given = None
+        if self.tolerance is not None:
+            same = not self.scaling_rounds and x.coefficients.dtype == dtype
+            given = GivenPrograms.of(x, matrix if same else x.matrix())
+        return PrimalDualContext(programs, units.primal, units.dual, given)
 
     def init_state(self, c: PrimalDualContext, generator: torch.Generator | None = None) -> Tensor:
         """Start from 0, clipped to the bounds: shape `(n_variables + n_constraints, 2 or 4)`."""
@@ -174,32 +132,31 @@ class LPPrimalDual(AbstractOperator):
 
     def forward(self, z: Tensor, c: PrimalDualContext) -> Tensor:
         """Take two primal-dual steps."""
-        at, p = _unpack(z, c), c.programs
+        at, p = Iterate.of(z, len(c.primal)), c.programs
         if not len(self.halves):
             for _ in range(2):
                 at = plain_step(p, at, self.relaxation)
-            return _pack(at)
+            return at.columns()
         fade, mean = z[:, 2].clamp(0, 1), z[:, 3]  # a start of someone's own may lie anywhere
-        trust = _trust(fade)
+        trust = trust_at(fade)
         cut = self.training and not self.state_gradient
         for half in self.halves:
             assert isinstance(half, LearnedHalf)
             at = learned_step(p, at, half, trust, self.relaxation, cut=cut)
-        n_iter = fade.clamp(min=_LEAST_FADE).log() / math.log(self.decay)
-        mean = mean + (4 / (n_iter + 4)) * (self._values(at) - mean)
+        mean = averaged(mean, at.before(self.relaxation), fade, self.decay)
         columns = torch.stack([self.decay * fade, mean], dim=-1)
-        return torch.cat([_pack(at), columns], dim=-1)
+        return torch.cat([at.columns(), columns], dim=-1)
 
     def decode(self, z: Tensor, c: PrimalDualContext) -> LPSolution:
         """Return the answer in the programs' units, as it was before the last over-relaxation.
 
         So it is within the bounds, and multipliers have the right sign.
         """
-        at, p = _unpack(z, c), c.programs
-        values = self._values(at)
-        if len(self.halves):
-            values = z[:, 3].lerp(values, _trust(z[:, 2].clamp(0, 1)))
         n = len(c.primal)
+        at, p = Iterate.of(z, n), c.programs
+        values = at.before(self.relaxation)
+        if len(self.halves):
+            values = z[:, 3].lerp(values, trust_at(z[:, 2].clamp(0, 1)))
         return LPSolution(
             primal=c.primal * values[:n].clamp(p.x.lower, p.x.upper),
             dual=c.dual * projected_duals(p.x, values[n:]),
@@ -207,20 +164,16 @@ class LPPrimalDual(AbstractOperator):
             dual_step=c.dual * at.dual_step,
         )
 
-    def _values(self, at: Iterate) -> Tensor:
-        """Return the pair as it was before the last over-relaxation, as rows of a state."""
-        beyond = self.relaxation - 1
-        return torch.cat([at.y - beyond * at.y_step, at.dual - beyond * at.dual_step])
-
     def layout(self, z: Tensor, c: PrimalDualContext) -> Ragged:
         """One sample per program; its variables and its constraints are its nodes."""
-        return Ragged(torch.cat([c.x.batch, c.x.constraint_batch]), c.x.n)
+        x = c.programs.x
+        return Ragged(torch.cat([x.batch, x.constraint_batch]), x.n)
 
     def stop(self, z: Tensor, gz: Tensor, c: PrimalDualContext) -> Tensor | None:
         """Stop where a certificate decides the program. Cost: two sweeps."""
-        if self.tolerance is None:
+        if self.tolerance is None or c.given is None:
             return None
-        found = verdict(c.x, c.matrix, self.decode(gz, c), _MARGIN * self.tolerance, c.lengths)
+        found = c.given.verdict(self.decode(gz, c), _MARGIN * self.tolerance)
         return found != LPVerdict.UNDECIDED
 
     def select(self, c: PrimalDualContext, keep: Tensor) -> PrimalDualContext:
@@ -230,33 +183,11 @@ class LPPrimalDual(AbstractOperator):
     def metric_norm(self, difference: Tensor, c: PrimalDualContext) -> Tensor:
         """Return the seminorm of a difference of states in which steps by data are nonexpansive.
 
-        `|dy|^2_{1/tau} + |ddual|^2_{1/sigma} - 2 ddual' A dy`, for the values alone, shape `(n,)`.
-
         Args:
             difference: Of the shape of a state.
             c: The encoded input.
         """
-        at, p = _unpack(difference, c), c.programs
-        variables, constraints = Ragged(p.x.batch, p.x.n), Ragged(p.x.constraint_batch, p.x.n)
-        coupling = constraints.dot(at.dual, (p.matrix @ at.y[:, None])[:, 0])
-        squares = variables.dot(at.y / p.tau, at.y) + constraints.dot(at.dual / p.sigma, at.dual)
-        return (squares - 2 * coupling).clamp(min=0).sqrt()
-
-
-def _trust(fade: Tensor) -> Tensor:
-    """Return how much of what is learned of the iterate counts: all at first, at last nothing."""
-    trust: Tensor = 1 - (1 - fade) ** 3
-    return trust
-
-
-def _unpack(z: Tensor, c: PrimalDualContext) -> Iterate:
-    n = len(c.x.batch)
-    return Iterate(y=z[:n, 0], dual=z[n:, 0], y_step=z[:n, 1], dual_step=z[n:, 1])
-
-
-def _pack(at: Iterate) -> Tensor:
-    values, steps = torch.cat([at.y, at.dual]), torch.cat([at.y_step, at.dual_step])
-    return torch.stack([values, steps], dim=-1)
+        return metric_norm(c.programs, Iterate.of(difference, len(c.primal)))
 
 
 def _check(

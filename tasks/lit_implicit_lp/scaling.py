@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_implicit_lp.features import LPFeatures
+from lit_implicit_lp.sums import root, sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Scaling:
                 measure(scaled, index, len(ones))
                 for index, ones in ((row, rows), (column, columns))
             )
-            rows, columns = rows * _inverse_root(row_sizes), columns * _inverse_root(column_sizes)
+            rows, columns = rows / root(row_sizes, 1.0), columns / root(column_sizes, 1.0)
         features = replace(
             x,
             c=columns * x.c,
@@ -90,12 +91,7 @@ def _largest(sizes: Tensor, index: Tensor, n: int) -> Tensor:
 
 
 def _sum(sizes: Tensor, index: Tensor, n: int) -> Tensor:
-    return sizes.new_zeros(n).index_add(0, index, sizes)
-
-
-def _inverse_root(sizes: Tensor) -> Tensor:
-    empty = sizes == 0
-    return torch.where(empty, 1.0, torch.where(empty, 1.0, sizes).rsqrt())
+    return sums(index, n, sizes)[0]
 
 
 def divided(bound: Tensor, factor: Tensor) -> Tensor:

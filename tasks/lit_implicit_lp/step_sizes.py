@@ -6,15 +6,14 @@ from torch import Tensor, nn
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.layers import mlp
 from lit_implicit_lp.sparse import SparseMatrix
+from lit_implicit_lp.step_rules import near
+from lit_implicit_lp.sums import norms
 
 _FLAT = 1e-3
 """A column or row whose weighted sum is less takes the step of one that has this sum."""
 
 _ROW = 10**0.5
 """Size of a sum over the nonzeros of a row, about ten, of terms of size one."""
-
-_FAR = 10.0
-"""In units, bounds farther away look the same to a network."""
 
 
 class StepSizes(nn.Module):
@@ -83,9 +82,9 @@ class StepSizes(nn.Module):
     def _embed(
         self, x: LPFeatures, matrix: SparseMatrix, sizes: SparseMatrix
     ) -> tuple[Tensor, Tensor]:
-        columns = torch.cat([(sizes.mT @ torch.ones_like(x.b)[:, None]), _lengths(matrix.mT)], -1)
-        rows = torch.cat([(sizes @ torch.ones_like(x.c)[:, None]), _lengths(matrix)], -1)
-        lower, upper = x.lower.clamp(-_FAR, _FAR), x.upper.clamp(-_FAR, _FAR)
+        columns = _measures(sizes.mT)
+        rows = _measures(sizes)
+        lower, upper = near(x.lower), near(x.upper)
         used = (columns[:, :1] > 0).to(columns.dtype)
         variables = self.embed_variables(
             torch.cat([torch.stack([x.c, lower, upper], -1), (columns + _FLAT).log(), used], dim=-1)
@@ -104,10 +103,11 @@ class StepSizes(nn.Module):
         return variables, constraints
 
 
-def _lengths(matrix: SparseMatrix) -> Tensor:
-    squares = matrix.values.square()
-    sums = squares.new_zeros(len(matrix.starts) - 1).index_add(0, matrix.rows, squares)
-    return torch.where(sums > 0, torch.where(sums > 0, sums, 1.0).sqrt(), 0.0)[:, None]
+def _measures(sizes: SparseMatrix) -> Tensor:
+    """Return sum and 2-norm of each row, shape `(n_rows, 2)`, of a matrix of absolute values."""
+    n_rows, ones = len(sizes.starts) - 1, sizes.values.new_ones(sizes.n_columns, 1)
+    lengths = norms(sizes.rows, n_rows, sizes.values)
+    return torch.cat([sizes @ ones, lengths[:, None]], dim=-1)
 
 
 def _weight(log: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from lit_implicit.layout import Ragged
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.scaling import Scaling, divided
+from lit_implicit_lp.sums import norms, root, sums
 
 _OUTLIER = 100
 
@@ -41,10 +42,11 @@ class Units:
 
         Args:
             x: The programs.
-            rounds: Rounds of Ruiz scaling before, as in `Scaling.of`; 0 leaves A as it is.
+            rounds: Rounds of Ruiz scaling before, as in `Scaling.of`, and after them, as in PDLP
+                (arXiv:2106.04756), a last one of Pock and Chambolle's; 0 leaves A as it is.
             dtype: That of the result. Units are taken before the cast.
         """
-        scaling = Scaling.of(x, rounds) if rounds else None
+        scaling = Scaling.of(x, rounds, pock_chambolle=True) if rounds else None
         x = scaling.features if scaling else x
         variables, constraints = Ragged(x.batch, x.n), Ragged(x.constraint_batch, x.n)
         bounds = torch.stack([x.lower, x.upper], dim=-1)
@@ -56,9 +58,7 @@ class Units:
         )
         bounds = bounds.minimum(usual[x.batch, None])
         size = _root_mean_square(variables.dot(bounds, bounds), finite.sum(-1), variables)
-        lengths = x.coefficients.square()
-        lengths = lengths.new_zeros(len(x.b)).index_add(0, x.edge_index[0], lengths)
-        reach = x.b / torch.where(lengths > 0, lengths, 1.0).sqrt()
+        reach = x.b / norms(x.edge_index[0], len(x.b), x.coefficients, empty=1.0)
         needed = _root_mean_square(
             constraints.dot(reach, reach), torch.ones_like(x.constraint_batch), constraints
         )
@@ -83,10 +83,8 @@ class Units:
 
 
 def _root_mean_square(squares: Tensor, counted: Tensor, layout: Ragged) -> Tensor:
-    counts = squares.new_zeros(layout.n).index_add(0, layout.index, counted.to(squares.dtype))
-    mean = squares / counts.clamp(min=1)
-    # The root of zero has no derivative.
-    return torch.where(mean > 0, torch.where(mean > 0, mean, 1.0).sqrt(), 0.0)
+    (counts,) = sums(layout.index, layout.n, counted.to(squares.dtype))
+    return root(squares / counts.clamp(min=1))
 
 
 def _median(sizes: Tensor, layout: Ragged) -> Tensor:

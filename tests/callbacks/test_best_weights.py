@@ -113,6 +113,47 @@ def test_two_phases_are_those_of_the_papers_loop(tmp_path):
     assert trainer.callback_metrics["train/n_returns"] == n_returns
 
 
+class Spoil(Callback):
+    """Make the gradients of some epochs NaN, and so the weights after them."""
+
+    def __init__(self, *epochs):
+        self.epochs = epochs
+
+    def on_after_backward(self, trainer, pl_module):
+        if trainer.current_epoch in self.epochs:
+            for parameter in pl_module.parameters():
+                parameter.grad.fill_(math.nan)
+
+
+def test_training_goes_on_from_the_best_weights_after_nan(tmp_path):
+    """As Adam from its start does: its averages hold the NaN and are thrown away."""
+    watch = Watch()
+    callback = BestWeights(blow_up=5.0, lr_factor=0.5)
+    module, trainer = fit(tmp_path, callback, Spoil(3), watch, module=Module(0.01), max_epochs=9)
+    assert trainer.callback_metrics["train/n_returns"] == 1
+    # Epoch 3 has the least loss so far and leaves NaN, which is not kept; epoch 4 sees it.
+    assert [math.isnan(loss) for loss in watch.losses] == [epoch == 4 for epoch in range(9)]
+    by_hand, losses = Module(0.01), []
+    (x, y) = next(iter(Data(**DATA).train_dataloader()))
+    for lr, n_losses, n_steps in ((0.01, 4, 3), (0.005, 4, 4)):
+        optimizer = torch.optim.Adam(by_hand.parameters(), lr=lr)
+        for step in range(n_losses):
+            optimizer.zero_grad()
+            loss = (by_hand(x) - y).square().mean()
+            losses.append(loss.item())
+            if step < n_steps:
+                loss.backward()
+                optimizer.step()
+    assert watch.losses[:4] + watch.losses[5:] == pytest.approx(losses, rel=1e-6)
+    torch.testing.assert_close(weights(module), weights(by_hand), rtol=1e-9, atol=1e-12)
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path):
+    module, _ = fit(tmp_path, BestWeights(), Spoil(3), module=Module(0.01), max_epochs=6)
+    short, _ = fit(tmp_path, Callback(), module=Module(0.01), max_epochs=3)
+    assert torch.equal(weights(module), weights(short))
+
+
 def test_last_checkpoint_has_the_best_weights(tmp_path):
     keep = ModelCheckpoint(tmp_path, filename="best", save_on_train_epoch_end=True)
     module, _ = fit(tmp_path, BestWeights(**PAPER), keep, enable_checkpointing=True)

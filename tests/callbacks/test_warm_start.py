@@ -9,7 +9,15 @@ import pytest
 import torch
 from affine_task import AffineNetwork, AffineObjective
 from lightning.pytorch import Callback, Trainer
-from problems import Affine, RaggedAffine, affine_solution, matrix, random, systems
+from problems import (
+    Affine,
+    RaggedAffine,
+    RaggedObjective,
+    affine_solution,
+    matrix,
+    random,
+    systems,
+)
 from torch.utils.data import DataLoader, TensorDataset
 
 from lit_implicit import ExplicitLightningModule, ImplicitLightningModule, Picard, WarmStart
@@ -333,30 +341,12 @@ def test_room_must_be_positive():
         WarmStart(max_bytes=0)
 
 
-class SystemsObjective(AffineObjective):
-    """Systems of other sizes than before, under the same keys."""
-
-    def inputs(self, batch):
-        return batch
-
-    def n_samples(self, batch):
-        return batch.n
-
-    def target(self, batch):
-        return batch.b
-
-    def loss(self, y, batch):
-        return Ragged(batch.index, batch.n).dot(y, y)
-
-    def keys(self, batch):
-        return torch.arange(batch.n)
-
-
 def test_a_sample_of_another_size_is_refused(tmp_path):
     def batch(*sizes):
-        return systems(*((matrix(n, 0.5), random(n)) for n in sizes))
+        x = systems(*((matrix(n, 0.5), random(n)) for n in sizes))
+        return x, 2 * x.b
 
-    module = Module(1e-3, RaggedAffine(), SystemsObjective())
+    module = Module(1e-3, RaggedAffine(), RaggedObjective())
     # No tensors that Lightning could split: batches as they come.
     data = DataLoader([batch(3, 2), batch(3, 4)], batch_size=None)
     with pytest.raises(ObjectiveError, match="1 named a state of 2 rows, and now one of 4"):

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 # Optimal values by HiGHS 1.15 (simplex).
-OPTIMAL = {"afiro": -464.75314285714, "adlittle": 225494.96316238}
+OPTIMAL = {
+    "afiro": -464.75314285714,
+    "adlittle": 225494.96316238,
+    "e226": -11.638929066370,
+    "etamacro": -755.71523330053,
+    "israel": -896644.82186305,
+    "standata": 1257.6995,
+}
 
 
 def netlib(*names):

@@ -105,6 +105,17 @@ def test_batches_answer_every_program_in_order(batches, lp_batch, dtype):
     assert found[0].y.dtype == dtype
 
 
+def test_sweeps_before_the_first_iteration_are_counted(batches, lp_batch):
+    parts, cpu = [batches.features(lp_batch, 5, 0, torch.float64)], torch.device("cpu")
+    for operator, expected in (
+        (LPPrimalDual("fixed"), 2),  # sums of rows and of columns
+        (LPPrimalDual("data"), 2 + 4 + 2),  # what networks see, two rounds of messages, the sums
+    ):
+        method = batches.BatchMethod(operator, parts, 1e-2, 10, cpu)
+        # Lengths of rows and columns, too, are worth two.
+        assert method.sweeps_of_encode() == expected + 2
+
+
 def test_learned_step_sizes_alone_are_the_trained_operator_without_trust(batches, save, lp_batch):
     path, trained = save(LPPrimalDual, width=8)
     found = batches.operators(path)
@@ -137,7 +148,7 @@ def test_a_row_counts_in_float64_and_takes_ratios_within_a_repeat(script, highs,
     wrong = highs.Answers(y, exact.dual, torch.tensor([1, 2, 3, 4, 5]))
     entries = [
         script.Entry(script.BASE, None, lambda: exact),
-        script.Entry("other", 1e-4, lambda: wrong, 6),
+        script.Entry("other", 1e-4, lambda: wrong, 6, 5),
     ]
     seconds = [[1.0, 2.0, 4.0], [3.0, 2.0, 8.0]]
     base, other = script.rows("here", entries, seconds, [exact, wrong], lp_batch)
@@ -150,7 +161,7 @@ def test_a_row_counts_in_float64_and_takes_ratios_within_a_repeat(script, highs,
     assert other["ratio"] == {"median": 2.0, "q25": 1.5, "q75": 2.5}  # 3, 1, 2
     assert other["seconds"] == {"median": 3.0, "q25": 2.5, "q75": 5.5}
     assert other["per_second"] == pytest.approx(5 / 3)
-    assert (other["n_iter_mean"], other["n_iter_max"], other["sweeps_mean"]) == (3, 5, 18)
+    assert (other["n_iter_mean"], other["n_iter_max"], other["sweeps_mean"]) == (3, 5, 5 + 18)
     size = lp_batch.target[first].norm()
     assert other["error_mean"] == pytest.approx((size / (size + 1)).item() / 5)
 

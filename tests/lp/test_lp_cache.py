@@ -18,14 +18,8 @@ from lit_implicit_lp import cache as cache_module
 from lit_implicit_lp import labels as labels_module
 from lit_implicit_lp.cache import CacheWarning, LabelCache
 from lit_implicit_lp.chunk_file import DamagedChunkError, read_chunk, write_chunk
-from lit_implicit_lp.labels import (
-    CHUNK,
-    LabelledPrograms,
-    LabelSettings,
-    fields,
-    kind,
-    label_chunk,
-)
+from lit_implicit_lp.label_arrays import LabelledPrograms, fields, kind
+from lit_implicit_lp.labels import CHUNK, LabelSettings, label_chunk
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 
 SMALL = LabelSettings(seed=0, stream=0, sizes=((2, 6, 6), (3, 5, 8)), modes=("b", "l"))
@@ -135,13 +129,24 @@ DAMAGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def second_chunk():
+    return label_chunk(SMALL, 1)
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_chunk_is_noticed_and_made_again(tmp_path, undisturbed, damage):
+def test_damaged_chunk_is_noticed_and_made_again(
+    tmp_path, monkeypatch, undisturbed, second_chunk, damage
+):
+    def labelled(settings, number, check):
+        assert (settings, number) == (SMALL, 1)
+        return second_chunk  # solved once for all kinds of damage
+
+    monkeypatch.setattr(cache_module, "label_chunk", labelled)
     cache = LabelCache(tmp_path / "root", SMALL)
     shutil.copytree(undisturbed.folder, cache.folder)
     path = cache.folder / "chunk_00001.npz"
-    arrays = label_chunk(SMALL, 1)
-    path.write_bytes(DAMAGES[damage](path.read_bytes(), arrays, tmp_path / "exploded"))
+    path.write_bytes(DAMAGES[damage](path.read_bytes(), second_chunk, tmp_path / "exploded"))
     with pytest.raises(DataError, match=r"chunk_00001.npz': .*`prepare_data\(\)` makes it again"):
         cache.load(500)
     with pytest.warns(CacheWarning, match=r"chunk_00001.npz' is damaged \(.+\) and is made again"):

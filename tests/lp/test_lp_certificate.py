@@ -7,7 +7,9 @@ import pytest
 import torch
 from lp.lp_programs import features, optimal_pair, program, vector
 
-from lit_implicit_lp.certificate import Lengths, LPVerdict, farkas, ray, verdict
+from lit_implicit_lp.certificate import LPVerdict, verdict
+from lit_implicit_lp.lengths import Lengths
+from lit_implicit_lp.proofs import farkas, ray
 from lit_implicit_lp.solution import LPSolution
 
 INF = np.inf

@@ -6,7 +6,8 @@ import torch
 
 from lit_implicit.errors import DataError
 from lit_implicit_lp.graph import LPGraphs
-from lit_implicit_lp.labels import LabelledPrograms, LabelSettings, label_chunk
+from lit_implicit_lp.label_arrays import LabelledPrograms
+from lit_implicit_lp.labels import LabelSettings, label_chunk
 
 SETTINGS = LabelSettings(0, 0, ((3, 8, 12), (2, 5, 6)), modes=("c",))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lp.lp_programs import features, optimal_pair, program, solvable, vector
 
-from lit_implicit_lp.kkt import kkt
+from lit_implicit_lp.kkt import kkt, primal_residual
 
 INF = np.inf
 
@@ -62,6 +62,19 @@ def test_residuals_of_any_pair_match_numpy(generator, dtype):
             got, reference(p, *mine), rtol=1e-12 if y.dtype.itemsize == 8 else 2e-5
         )
         assert float(found.worst[i]) == max(got)
+
+
+def test_the_primal_residual_needs_no_dual_and_takes_the_wider_precision(generator):
+    programs = [*solvable(4), *MIXED]
+    x = features(*programs, dtype=torch.float32)
+    y = 3 * torch.randn(len(x.c), dtype=torch.float64, generator=generator)
+    found = primal_residual(x, x.matrix(), y)
+    assert found.dtype is torch.float64
+    for i, p in enumerate(programs):
+        expected = reference(p, y[x.batch == i].numpy(), np.zeros(p.n_constraints))[0]
+        # The programs are rounded, and nothing else.
+        assert float(found[i]) == pytest.approx(expected, rel=1e-6)
+    assert not torch.equal(found.float().double(), found)
 
 
 def test_a_pair_is_judged_the_same_alone():

@@ -13,7 +13,7 @@ from lit_implicit.solvers import Solution, Status
 from lit_implicit_lp.features import LPFeatures
 from lit_implicit_lp.generator import FEATURES, MODES
 from lit_implicit_lp.graph import LPGraphs
-from lit_implicit_lp.labels import LabelledPrograms
+from lit_implicit_lp.label_arrays import LabelledPrograms
 from lit_implicit_lp.objective import LPObjective
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 from lit_implicit_lp.problem import LinearProgram
@@ -60,6 +60,21 @@ def test_loss_and_error_by_hand(by_hand):
     assert LPObjective().distance(Y, by_hand.target, by_hand).tolist() == pytest.approx([5, 0.5])
     assert LPObjective().n_samples(by_hand) == 2
     assert torch.equal(LPObjective().target(by_hand), by_hand.target)
+
+
+def test_log_loss_is_that_of_the_batch_in_training_and_of_each_program_else(by_hand):
+    objective, y = LPObjective("log"), Y.clone().requires_grad_()
+    losses = objective.loss(y, by_hand)
+    mean = LPObjective().error(y, by_hand).mean()
+    assert losses.mean().item() == pytest.approx(np.log((5 / 2 + 0.5 / 3) / 2))
+    (gradient,) = torch.autograd.grad(losses.mean(), y)
+    (expected,) = torch.autograd.grad(mean.log(), y)
+    torch.testing.assert_close(gradient, expected, rtol=1e-14, atol=0)
+    # What validation shows is no function of how programs are put together in batches.
+    objective.eval()
+    assert objective.loss(Y, by_hand).tolist() == pytest.approx([np.log(5 / 2), np.log(0.5 / 3)])
+    solved = objective.loss(by_hand.target, by_hand)
+    assert solved.tolist() == pytest.approx([np.log(1e-6)] * 2)
 
 
 def test_exact_solution_has_no_loss_and_a_finite_gradient(by_hand):

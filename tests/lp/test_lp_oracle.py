@@ -4,28 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lp.lp_programs import program
 
 from lit_implicit.errors import DataError
 from lit_implicit_lp.generator import draw_program
 from lit_implicit_lp.labels import CHUNK, LabelSettings, label_chunk
 from lit_implicit_lp.oracle import LPOracle, LPStatus
 from lit_implicit_lp.problem import LinearProgram
-
-
-def program(c, a, b, is_equality, lower, upper):
-    a = np.array(a, float).reshape(len(b), len(c))
-    rows, columns = np.nonzero(a)
-    bounds = [np.broadcast_to(np.array(x, float), len(c)) for x in (lower, upper)]
-    return LinearProgram(
-        np.array(c, float),
-        rows,
-        columns,
-        a[rows, columns],
-        np.array(b, float),
-        np.array(is_equality, bool),
-        *bounds,
-    )
-
 
 UNIQUE = {
     # min -x - 2y, x + y <= 1, 0 <= x, y

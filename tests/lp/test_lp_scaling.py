@@ -8,6 +8,7 @@ from torch.autograd import forward_ad
 
 from lit_implicit_lp.kkt import kkt
 from lit_implicit_lp.scaling import Scaling
+from lit_implicit_lp.units import Units
 
 INF = np.inf
 
@@ -67,6 +68,10 @@ def test_pock_chambolle_gives_a_norm_of_at_most_one():
     a = np.zeros((p.n_constraints, p.n_variables))
     a[p.rows, p.columns] = scaled.coefficients
     assert 0.3 < np.linalg.norm(a, 2) <= 1 + 1e-12
+    units = Units.of(features(p), 10, torch.float64)
+    assert torch.equal(units.features.coefficients, scaled.coefficients)
+    assert torch.equal(Units.of(features(p), 0, torch.float64).features.coefficients,
+                       features(p).coefficients)  # fmt: skip
 
 
 def test_optimal_pairs_of_scaled_programs_lead_back_to_optimal_pairs():

@@ -5,10 +5,9 @@ import weakref
 import pytest
 import torch
 from affine_task import AffineObjective
-from problems import Affine, RaggedAffine, Tanh, matrix, random, systems
+from problems import Affine, RaggedAffine, RaggedObjective, Tanh, matrix, random, systems
 
 from lit_implicit import Equilibrium, Picard, Ragged
-from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes import jacobian_slopes, worst_pair_slopes
 from lit_implicit.probes.derivatives import outside_inference
 from lit_implicit.probes.sweeps import Sweeps
@@ -127,59 +126,21 @@ def test_one_forward_pass_serves_all_t():
     assert layer.operator.n_calls == T * (1 + 2 * 2)  # each refinement: back, and forth
 
 
-class RaggedObjective(AbstractObjective):
-    """Systems of different sizes, whose right-hand side b and matrix entries are the leaves."""
-
-    def __init__(self, with_values):
-        super().__init__()
-        self.with_values = with_values
-
-    def inputs(self, batch):
-        return batch
-
-    def n_samples(self, batch):
-        return batch.n
-
-    def target(self, batch):
-        return batch.b
-
-    def loss(self, y, batch):
-        raise NotImplementedError
-
-    error = loss
-
-    def distance(self, y, y2, batch):
-        return Ragged(batch.index, batch.n).norm(y - y2)
-
-    def leaves(self, x):
-        return (x.b, x.values) if self.with_values else (x.b,)
-
-    def with_leaves(self, x, leaves):
-        from dataclasses import replace
-
-        values = leaves[1] if self.with_values else x.values
-        return replace(x, b=leaves[0], values=values)
-
-    def leaf_layouts(self, x):
-        layouts = Ragged(x.index, x.n), Ragged(x.index[x.rows], x.n)
-        return layouts if self.with_values else layouts[:1]
-
-
 PARTS = [(matrix(n, r, seed=n), random(n, seed=9 + n)) for n, r in ((3, 0.5), (6, 0.9), (2, 0.8))]
 
 
 def test_refined_directions_are_those_of_each_ragged_sample():
-    batch = systems(*PARTS)
-    layer, objective = Equilibrium(RaggedAffine()), RaggedObjective(False)
-    slopes = jacobian_slopes(layer, objective, batch, T, refine=60)
+    x = systems(*PARTS)
+    layer, objective = Equilibrium(RaggedAffine()), RaggedObjective()
+    slopes = jacobian_slopes(layer, objective, (x, x.b), T, refine=60)
     size = torch.tensor([3.0, 6.0, 2.0], dtype=torch.float64).sqrt()  # d is ones
     expected = torch.stack([singular_values(a, T)[T] for a, _ in PARTS])
     assert torch.allclose(slopes[T] / size, expected, rtol=1e-6)
 
 
 def test_two_leaves_are_refined_together_and_only_those_that_move():
-    batch, objective = systems(*PARTS), RaggedObjective(True)
-    layer, values = Equilibrium(RaggedAffine()), batch.values
+    x, objective = systems(*PARTS), RaggedObjective(with_values=True)
+    layer, values = Equilibrium(RaggedAffine()), x.values
 
     def jacobian(i):
         """J_T of sample i in b, and in its matrix entries, by autograd."""
@@ -196,10 +157,10 @@ def test_two_leaves_are_refined_together_and_only_those_that_move():
 
     both = torch.stack([torch.linalg.matrix_norm(torch.cat(jacobian(i), 1), 2) for i in range(3)])
     only = torch.stack([torch.linalg.matrix_norm(jacobian(i)[1], 2) for i in range(3)])
-    for b, expected in ((torch.ones_like(batch.b), both), (torch.zeros_like(batch.b), only)):
+    for b, expected in ((torch.ones_like(x.b), both), (torch.zeros_like(x.b), only)):
         d = [b, torch.ones_like(values)]
-        size = Ragged(batch.index, 3).dot(b, b) + torch.tensor([9.0, 36.0, 4.0]).double()
-        slopes = jacobian_slopes(layer, objective, batch, T, d, refine=80) / size.sqrt()
+        size = Ragged(x.index, 3).dot(b, b) + torch.tensor([9.0, 36.0, 4.0]).double()
+        slopes = jacobian_slopes(layer, objective, (x, x.b), T, d, refine=80) / size.sqrt()
         assert torch.allclose(slopes[T], expected, rtol=1e-5)
         assert (slopes[T] <= expected * (1 + 1e-12)).all()
 
@@ -218,10 +179,10 @@ def test_worst_pair_of_an_affine_map_is_its_largest_singular_value(radius):
 
 
 def test_worst_pair_is_ragged_and_starts_from_the_steepest_of_its_starts():
-    batch = systems(*PARTS)
-    layer, objective = Equilibrium(RaggedAffine()), RaggedObjective(False)
-    starts = [[1e-3 * random(len(batch.b), seed=s)] for s in (1, 2, 3)]
-    layout = Ragged(batch.index, batch.n)
+    x = systems(*PARTS)
+    layer, objective, batch = Equilibrium(RaggedAffine()), RaggedObjective(), (x, x.b)
+    starts = [[1e-3 * random(len(x.b), seed=s)] for s in (1, 2, 3)]
+    layout = Ragged(x.index, x.n)
     pairs = torch.stack(
         [jacobian_slopes(layer, objective, batch, T, d)[T] / layout.norm(d[0]) for d in starts]
     )
