@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from affine_task import AffineObjective
-from problems import Affine, RaggedAffine, random, systems
+from problems import Affine, RaggedAffine, RaggedObjective, random, systems
 
 from lit_implicit import (
     AbstractOperator,
@@ -19,7 +19,7 @@ from lit_implicit import (
     Picard,
     Unrolled,
 )
-from lit_implicit.layout import Ragged
+from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes import EquilibriumAuditProbe, audit
 from lit_implicit.probes.iterates import seed_of_batch
 
@@ -252,22 +252,6 @@ def test_a_batch_without_a_finite_sample_has_a_verdict():
     assert math.isnan(found.over_iteration)  # not 1, which would say that no error rises
 
 
-class RaggedObjective(AffineObjective):
-    """The batch is the context itself, with the targets beside it."""
-
-    def n_samples(self, batch):
-        return batch[0].n
-
-    def error(self, y, batch):
-        return self.distance(y, batch[1], batch)
-
-    def distance(self, y, y2, batch):
-        return Ragged(batch[0].index, batch[0].n).norm(y - y2)
-
-    def select(self, batch, keep):
-        return RaggedAffine().select(batch[0], keep), batch[1][keep[batch[0].index]]
-
-
 def test_ragged_states_are_scaled_and_compared_sample_by_sample():
     factors, sizes = (0.5, 0.8, 0.9), (3, 7, 2)
     parts = [
@@ -285,7 +269,7 @@ def test_ragged_states_are_scaled_and_compared_sample_by_sample():
 
 def test_a_task_that_cannot_select_is_audited_without_its_batch_mates():
     class CannotSelect(RaggedObjective):
-        select = AffineObjective.select
+        select = AbstractObjective.select
 
     c = systems((0.5 * torch.eye(2).double(), random(2)), (0.5 * torch.eye(3).double(), random(3)))
     found = ask(RaggedAffine(), [(c, 2 * c.b)], objective=CannotSelect())
