@@ -8,6 +8,8 @@ from problems import RaggedAffine, SparseSystems, matrix, random, systems
 from solver_rates import Rates, rates
 
 from lit_implicit import Anderson, Auto, Broyden, Equilibrium, Picard, Status
+from lit_implicit.solvers import base
+from lit_implicit.solvers.progress import Progress
 
 SOLVERS = {
     "picard": Picard(rtol=1e-10, max_iter=400),
@@ -118,3 +120,32 @@ def test_the_adjoint_system_is_not_narrowed():
     counts = solution.adjoint.n_iter
     assert counts.min() < counts.max() / 2
     assert solution.adjoint.status.tolist() == [Status.CONVERGED] * 8
+
+
+@each_solver
+@pytest.mark.parametrize("fates", [(), [(0, 1), (9, 2), (15, 1)]], ids=["sound", "failures"])
+@pytest.mark.parametrize("every", [4, 7])
+def test_looking_less_often_changes_no_answer(monkeypatch, solver, fates, every):
+    """As on a GPU, where a look waits: some iterations more, the same answers and counts."""
+    looks, take = [], Progress.take
+    monkeypatch.setattr(Progress, "take", lambda self, steps: (looks.append(1), take(self, steps)))
+    expected, often = run(skewed(16, fates), solver)
+    n_often = len(looks)
+    monkeypatch.setattr(base, "looks_every", lambda device: every)
+    found, seldom = run(skewed(16, fates), solver)
+    assert n_often == len(often.rows)
+    assert len(looks) - n_often == -(-len(seldom.rows) // every)
+    assert 0 <= len(seldom.rows) - len(often.rows) < every
+    assert torch.allclose(found.z, expected.z, rtol=1e-11, atol=1e-13)
+    for name in ("n_iter", "n_eval", "status"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    a, b = found.relative_residual, expected.relative_residual
+    assert torch.allclose(a, b, rtol=1e-2, equal_nan=True)
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_budget_that_ends_between_looks_is_kept(monkeypatch, every):
+    monkeypatch.setattr(base, "looks_every", lambda device: every)
+    solution, operator = run(skewed(8), Picard(rtol=0.0, max_iter=6))
+    assert solution.n_iter.tolist() == [6] * 8
+    assert len(operator.rows) == 6
