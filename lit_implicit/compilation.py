@@ -251,8 +251,8 @@ class CompiledOperator:
             self._gave_up = True
             self.tell(
                 f"G of {name} was compiled {self.n_graphs} times; other calls run without. "
-                "Counters and shapes that change with each call ask for a version each: keep them out "
-                "of `forward` (TORCH_LOGS=recompiles names them)."
+                "Counters and shapes that change with each call ask for a version each: keep them "
+                "out of `forward` (TORCH_LOGS=recompiles names them)."
             )
 
 

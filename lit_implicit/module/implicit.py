@@ -86,11 +86,14 @@ class ImplicitLightningModule(AbstractLightningModule):
         self.test_solver: AbstractSolver = _changed(tested, "rtol", test_rtol, "model.test_rtol")
         self.train_max_iter: int | None = None
         """Budget of the next training step, where it is not the solver's (`IterationBudget`)."""
+        self.train_rtol: float | None = None
+        """Relative tolerance of the next training step, where it is not the solver's
+        (`ToleranceSchedule`)."""
         self.train_adjoint: AbstractAdjoint | None = None
         """Adjoint of the next training step, where it is not `adjoint` (`AdjointSchedule`)."""
         self.train_solver: AbstractSolver | None = None
         """Solver of the next training step, where it is not `solver` (`AdjointSchedule`); its
-        budget is its own, whatever `train_max_iter` says."""
+        budget and tolerance are its own, whatever `train_max_iter` and `train_rtol` say."""
         self.train_start: TrainStart | None = None
         """Where training solves start, if not from the operator's `init_state` (`WarmStart`)."""
         self.regularizers = tuple(regularizers)
@@ -106,9 +109,10 @@ class ImplicitLightningModule(AbstractLightningModule):
     @property
     def train_equilibrium(self) -> Equilibrium:
         """The layer as it is trained, at the next step."""
-        solver = self.train_solver or self.solver
-        if self.train_solver is None and self.train_max_iter is not None:
-            solver = _changed(solver, "max_iter", self.train_max_iter, "train_max_iter")
+        solver = self.train_solver
+        if solver is None:
+            solver = _changed(self.solver, "max_iter", self.train_max_iter, "train_max_iter")
+            solver = _changed(solver, "rtol", self.train_rtol, "train_rtol")
         adjoint = self.train_adjoint or self.adjoint
         return Equilibrium(self.operator, solver, adjoint, self.compiled)
 
