@@ -63,7 +63,11 @@ def linear_programs() -> tuple[AbstractOperator, object]:
     data.prepare_data()
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    return LPPrimalDual(), LPObjective().inputs(batch)
+    operator = LPPrimalDual()
+    with torch.no_grad():
+        for weight in operator.parameters():  # else all that is learned begins as nothing
+            weight += 0.1 * torch.randn_like(weight)
+    return operator, LPObjective().inputs(batch)
 
 
 def transformer() -> tuple[AbstractOperator, object]:

@@ -37,6 +37,9 @@ class Compile:
         dynamic: Whether one graph serves all batch sizes, in the first axis of the state and of
             each tensor of the context. False compiles for each size anew, eight times at most.
         fullgraph: Whether G must be one graph. False lets Python run between the pieces.
+        tracked: Whether the calls that record gradients are compiled too. There are few of them,
+            and theirs is most of the warm-up; without, derivatives of any order are those of the
+            plain operator.
 
     Raises:
         ConfigError: If the mode or the backend is not known, or a mode is asked of another backend
@@ -47,6 +50,7 @@ class Compile:
     backend: str = "inductor"
     dynamic: bool = True
     fullgraph: bool = True
+    tracked: bool = True
 
     def __post_init__(self) -> None:
         modes = get_args(CompileMode)
@@ -122,8 +126,9 @@ class CompiledOperator:
 
         Args:
             layout: Of the whole batch that is solved for.
-            tracked: Whether calls that record gradients are compiled too.
+            tracked: Whether calls that record gradients are compiled, if the settings say so too.
         """
+        tracked = tracked and self.settings.tracked
         settings, whole = self.settings, layout.n if isinstance(layout, Dense) else None
         last: tuple[Any, Any] | None = None  # a context and what is passed on for it
 
@@ -272,8 +277,8 @@ def _refuse_graph(gradient: Tensor) -> None:
     if torch.is_grad_enabled():
         raise RuntimeError(
             "A compiled G has first derivatives only: its backward pass was asked to build a graph "
-            "(`create_graph=True`). Leave `compile` out, or use the adjoint `Implicit(order=2)`, "
-            "which differentiates the operator as it is."
+            "(`create_graph=True`). Set `compile: {tracked: false}`, or use the adjoint "
+            "`Implicit(order=2)`: both differentiate the operator as it is."
         )
 
 

@@ -203,6 +203,21 @@ def test_second_derivatives_of_compiled_code_are_refused(adjoint):
         torch.autograd.grad(y.sum(), x["b"], create_graph=True)
 
 
+def test_second_derivatives_are_left_to_calls_that_are_not_compiled():
+    x, operator = dense(), Rates()
+
+    def second(switch):
+        layer = Equilibrium(operator, Picard(max_iter=5), Unrolled(last=2), compile=switch)
+        for _ in range(2):
+            (first,) = torch.autograd.grad(layer(x)[0].sum(), x["b"], create_graph=True)
+            (found,) = torch.autograd.grad(first.square().sum(), x["b"])
+        return found, layer
+
+    found, layer = second(Compile(backend="aot_eager", tracked=False))
+    torch.testing.assert_close(found, second(None)[0], rtol=1e-10, atol=1e-12)
+    assert layer.compiled.n_graphs == 1  # of the calls before the last two
+
+
 def test_second_derivatives_by_order_2_are_those_of_the_plain_operator():
     x, solver = dense(), Picard(rtol=1e-14, max_iter=1500)
     operator = Rates()
@@ -455,3 +470,24 @@ def test_settings_that_do_not_exist_are_refused(settings, message):
         object.__setattr__(given, key, value)
     with pytest.raises(ConfigError, match=message):
         given.__post_init__()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the code generator's own
+@each_case
+def test_generated_code_gives_the_numbers_of_the_plain_operator(case):
+    operator, x, leaf = parts(case)
+    compiled_g = CompiledOperator(operator, Compile())
+    for adjoint in (Implicit(), JacobianFree(2)):  # the backward pass runs often, or once
+        solver = Anderson(rtol=1e-12, max_iter=100)
+        expected = trained(Equilibrium(operator, solver, adjoint), x, leaf)
+        layer = Equilibrium(operator, solver, adjoint, compiled_g)
+        for _ in range(2):
+            found = trained(layer, x, leaf)
+            torch.testing.assert_close(found[0], expected[0], rtol=1e-11, atol=1e-12)
+            for p, q in zip(found[2], expected[2], strict=True):
+                torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-11)
+    with torch.no_grad():
+        y, _ = layer(x)
+    torch.testing.assert_close(y, expected[0], rtol=1e-9, atol=1e-10)
+    assert compiled_g.n_graphs > 2

@@ -15,11 +15,11 @@ class ToleranceSchedule(AbstractTrainingSolve):
     """Let the relative tolerance of training solves go from loose to tight.
 
     While the weights still move far at each step, an answer that is exact to the last digit is
-    worth little, and costs iterations. Which tolerance a training step has is a function of its number
-    alone: equal on all ranks and after a resume. Validation and tests are not touched. An adjoint
-    that takes the forward's settings (`Implicit()`) has the same tolerance in its own solve; a
-    `warmup_solver` of `AdjointSchedule` keeps its own. `IterationBudget` may stand beside it: a
-    solve ends with whichever comes first.
+    worth little, and costs iterations. Which tolerance a training step has is a function of its
+    number alone: equal on all ranks and after a resume. Validation and tests are not touched. An
+    adjoint that takes the forward's settings (`Implicit()`) has the same tolerance in its own
+    solve; a `warmup_solver` of `AdjointSchedule` keeps its own. `IterationBudget` may stand beside
+    it: a solve ends with whichever comes first.
 
     Args:
         start: Relative tolerance of the first step (dimensionless), above 0.
@@ -33,8 +33,8 @@ class ToleranceSchedule(AbstractTrainingSolve):
 
     Raises:
         ConfigError: If not exactly one of `until_step` and `until_epoch` is given, or a value is
-            out of range; as training starts, if the solver's `rtol` cannot be the end, for an explicit
-            model, and for the adjoint `Unrolled`, whose solves have no tolerance.
+            out of range; as training starts, if the solver's `rtol` cannot be the end, for an
+            explicit model, and for the adjoint `Unrolled`, whose solves have no tolerance.
     """
 
     def __init__(

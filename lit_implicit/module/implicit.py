@@ -42,7 +42,7 @@ class ImplicitLightningModule(AbstractLightningModule):
             stays the objective's own; the penalties are logged beside it as `train/<name>`.
         init_weights: A checkpoint whose weights the model starts from.
         compile: Whether solves call G compiled by `torch.compile`: true, a mode of it such as
-            `reduce-overhead`, or settings `{mode, backend, dynamic, fullgraph}`. Training,
+            `reduce-overhead`, or settings `{mode, backend, dynamic, fullgraph, tracked}`. Training,
             validation and tests take it; penalties and measurements call G as it is. Checkpoints
             are the same.
 

@@ -43,6 +43,9 @@ def test_compiled_operators_give_the_numbers_of_the_plain_ones():
 
 def check_operator(operator, x, rtol):
     """Answers and gradients; narrowing compiles at most twice, and so does the tracked call."""
+    with torch.no_grad():
+        for weight in operator.parameters():  # else all that is learned begins as nothing
+            weight += 0.1 * torch.randn_like(weight)
     solver = Picard(rtol=rtol, max_iter=60)
     compiled = Equilibrium(operator, solver, Implicit(), compile=Compile(backend="aot_eager"))
     plain = Equilibrium(operator, solver, Implicit())
