@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_implicit.adjoints import AbstractAdjoint, Implicit, JacobianFree, Unrolled
-    from lit_implicit.callbacks import AdjointSchedule, BestWeights, IterationBudget, WarmStart
+    from lit_implicit.callbacks import (
+        AdjointSchedule,
+        BestWeights,
+        IterationBudget,
+        ToleranceSchedule,
+        WarmStart,
+    )
+    from lit_implicit.compilation import Compile
     from lit_implicit.equilibrium import Equilibrium
     from lit_implicit.layout import AbstractLayout, Dense, Ragged
     from lit_implicit.loading import load
@@ -35,7 +42,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "adjoints": ("AbstractAdjoint", "Implicit", "JacobianFree", "Unrolled"),
-    "callbacks": ("AdjointSchedule", "BestWeights", "IterationBudget", "WarmStart"),
+    "callbacks": (
+        "AdjointSchedule",
+        "BestWeights",
+        "IterationBudget",
+        "ToleranceSchedule",
+        "WarmStart",
+    ),
+    "compilation": ("Compile",),
     "equilibrium": ("Equilibrium",),
     "layout": ("AbstractLayout", "Dense", "Ragged"),
     "loading": ("load",),
@@ -73,6 +87,7 @@ __all__ = [
     "Auto",
     "BestWeights",
     "Broyden",
+    "Compile",
     "Dense",
     "Equilibrium",
     "ExplicitLightningModule",
@@ -90,6 +105,7 @@ __all__ = [
     "Solution",
     "Status",
     "TaskSpec",
+    "ToleranceSchedule",
     "Unrolled",
     "WarmStart",
     "jacobian_norm",

@@ -1,11 +1,13 @@
 """The layer: an operator, a solver and an adjoint, from an input to the answer at equilibrium."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lit_implicit.adjoints import AbstractAdjoint, Implicit
+from lit_implicit.compilation import Compile, CompiledOperator, CompileMode
 from lit_implicit.contract import call, check_answer, check_layout, check_start
 from lit_implicit.operator import AbstractOperator, FixedPointMap, held_still
 from lit_implicit.solvers import AbstractSolver, Anderson, Solution
@@ -22,9 +24,14 @@ class Equilibrium(nn.Module):
         operator: The operator G with its encoder and readout.
         solver: How the fixed point is found; None means `Anderson()`.
         adjoint: How gradients pass it; None means `Implicit()`.
+        compile: Whether solves call G compiled by `torch.compile`: true, a mode of it such as
+            `reduce-overhead`, or a `Compile` with more settings. It takes some seconds at the first
+            calls. The maps that `bind` and `solve` return are not compiled. A `CompiledOperator` of
+            this operator is shared.
 
     Raises:
         TypeError: If one of them is of another kind.
+        ConfigError: If the setting of `compile` is not known; in a solve, if G cannot be compiled.
 
     Example:
         >>> layer = Equilibrium(operator, solver=Anderson(rtol=1e-4), adjoint=Implicit())
@@ -37,6 +44,7 @@ class Equilibrium(nn.Module):
         operator: AbstractOperator,
         solver: AbstractSolver | None = None,
         adjoint: AbstractAdjoint | None = None,
+        compile: bool | CompileMode | Compile | CompiledOperator | None = None,
     ) -> None:
         super().__init__()
         for name, given, kind in (
@@ -51,6 +59,12 @@ class Equilibrium(nn.Module):
         self.operator = operator
         self.solver = Anderson() if solver is None else solver
         self.adjoint = Implicit() if adjoint is None else adjoint
+        if not isinstance(compile, CompiledOperator | None):
+            settings = Compile.of(compile)
+            compile = None if settings is None else CompiledOperator(operator, settings)
+        # Not `self.compile`, which is a method of every module.
+        self.compiled: CompiledOperator | None = compile
+        """How solves call G, where it is compiled."""
 
     def bind(
         self, x: Any, z0: Tensor | None = None, seed: int | None = None
@@ -147,13 +161,18 @@ class Equilibrium(nn.Module):
         Raises:
             OperatorError: As `forward` does.
         """
+        if self.compiled is not None:
+            # Compiled code has no second derivatives.
+            twice = isinstance(self.adjoint, Implicit) and self.adjoint.order > 1
+            g = replace(g, apply=self.compiled.of_solve(g.layout, tracked=not twice))
         with held_still(self.operator):
             if torch.is_grad_enabled():
                 return self.adjoint.solve(g, z0, self.solver)
             return self.solver.solve(g, z0)
 
     def extra_repr(self) -> str:
-        return f"solver={self.solver}, adjoint={self.adjoint}"
+        compiled = "" if self.compiled is None else f", compile={self.compiled.settings}"
+        return f"solver={self.solver}, adjoint={self.adjoint}{compiled}"
 
 
 def _device(c: Any) -> torch.device:

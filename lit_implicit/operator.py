@@ -1,7 +1,7 @@
 """The operator G(z, x) and, with its input bound, the map z -> G(z, x) that solvers iterate."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -78,19 +78,19 @@ def held_still(operator: AbstractOperator) -> Iterator[None]:
     """
 
     def refuse(module: nn.Module, inputs: Any) -> None:
-        if module.training and getattr(module, "p", 1.0) > 0:
-            raise OperatorError(
-                f"`{type(operator).__name__}.forward` calls {type(module).__name__} in training "
-                "mode: it answers differently at each iteration, so there is no fixed point. Use "
-                "GroupNorm or InstanceNorm, freeze its statistics by `.eval()`, or draw the mask "
-                "once in `encode`."
-            )
+        raise OperatorError(
+            f"`{type(operator).__name__}.forward` calls {type(module).__name__} in training "
+            "mode: it answers differently at each iteration, so there is no fixed point. Use "
+            "GroupNorm or InstanceNorm, freeze its statistics by `.eval()`, or draw the mask "
+            "once in `encode`."
+        )
 
     modules = list(operator.modules()) if operator.training else []
     hooks, norms = [], []
     try:
         for module in modules:
-            if isinstance(module, _STATEFUL):
+            # No hook where nothing is refused: compiled code would be compiled anew for each.
+            if isinstance(module, _STATEFUL) and module.training and getattr(module, "p", 1.0) > 0:
                 hooks.append(module.register_forward_pre_hook(refuse))
             for name, norm in _spectral_norms(module):
                 with torch.no_grad():
@@ -149,11 +149,13 @@ class FixedPointMap(AbstractMap):
         operator: The operator G.
         c: The encoded input, `operator.encode(x)`.
         layout: How the samples lie in a state.
+        apply: How `(z, c)` is mapped; None means by the operator itself. For compiled code.
     """
 
     operator: AbstractOperator
     c: Any
     layout: AbstractLayout
+    apply: Callable[[Tensor, Any], Any] | None = None
 
     @property
     def stop_every(self) -> int:
@@ -166,7 +168,10 @@ class FixedPointMap(AbstractMap):
 
     def __call__(self, z: Real) -> Real:
         version = None if z.is_inference() else z._version
-        gz = call(self.operator, "forward", z, self.c)
+        if self.apply is None:
+            gz = call(self.operator, "forward", z, self.c)
+        else:
+            gz = self.apply(z, self.c)
         if version is not None and z._version != version:
             raise OperatorError(
                 f"`{type(self.operator).__name__}.forward` changed its state in place, so its "
@@ -176,7 +181,7 @@ class FixedPointMap(AbstractMap):
 
     def select(self, keep: Mask) -> "FixedPointMap":
         c = call(self.operator, "select", self.c, keep)
-        return FixedPointMap(self.operator, c, self.layout.sub(keep))
+        return FixedPointMap(self.operator, c, self.layout.sub(keep), self.apply)
 
     def stop(self, z: Real, gz: Real) -> Tensor | None:
         reason = call(self.operator, "stop", z, gz, self.c)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "files", "task", "registry"},
     {"layout", "tree"},
-    {"contract", "operator", "solvers"},
+    {"compilation", "contract", "operator", "solvers"},
     {"adjoints"},
     {"equilibrium", "objective", "regularizers", "probes"},
     {"module", "data", "callbacks", "reporting", "loading", "checkpoint_io"},

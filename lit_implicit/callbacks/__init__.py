@@ -11,6 +11,7 @@ from lit_implicit.callbacks.operator_check import OperatorCheck
 from lit_implicit.callbacks.regularity_monitor import RegularityMonitor
 from lit_implicit.callbacks.solver_monitor import SolverMonitor
 from lit_implicit.callbacks.test_time_curve_monitor import TestTimeCurveMonitor
+from lit_implicit.callbacks.tolerance_schedule import ToleranceSchedule
 from lit_implicit.callbacks.warm_start import WarmStart
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "RegularityMonitor",
     "SolverMonitor",
     "TestTimeCurveMonitor",
+    "ToleranceSchedule",
     "WarmStart",
 ]

@@ -20,16 +20,19 @@ class IterationBudget(AbstractTrainingSolve):
     `warmup_solver` of `AdjointSchedule` keeps its own.
 
     Args:
-        distribution: `fixed` (always `max_iter`), `uniform` (on min_iter..max_iter) or
-            `lognormal_poisson` (1 + Poisson(rate), rate log-normal with mean `mean - 1`).
+        distribution: `fixed` (always `max_iter`), `ramp` (from min_iter up to max_iter in equal
+            steps, drawn from nothing), `uniform` (on min_iter..max_iter) or `lognormal_poisson`
+            (1 + Poisson(rate), rate log-normal with mean `mean - 1`).
         max_iter: Largest budget; None means the solver's `max_iter`.
         min_iter: Smallest budget.
         mean: Mean of the log-normal Poisson law, before it is cut to min_iter..max_iter.
         sigma: Standard deviation of the rate's logarithm.
         seed: Seed of the draws.
+        until_step: Optimiser step from which on a `ramp` is at max_iter, at least 1.
 
     Raises:
-        ConfigError: If not 1 <= min_iter <= max_iter, or if the law lacks a mean above 1.
+        ConfigError: If not 1 <= min_iter <= max_iter, if the law lacks a mean above 1, or a ramp
+            its `until_step`.
 
     References:
         Geiping et al. (2025), arXiv:2502.05171, section 3.3, for the log-normal Poisson law.
@@ -37,12 +40,13 @@ class IterationBudget(AbstractTrainingSolve):
 
     def __init__(
         self,
-        distribution: Literal["fixed", "uniform", "lognormal_poisson"] = "uniform",
+        distribution: Literal["fixed", "ramp", "uniform", "lognormal_poisson"] = "uniform",
         max_iter: int | None = None,
         min_iter: int = 1,
         mean: float | None = None,
         sigma: float = 0.5,
         seed: int = 0,
+        until_step: int | None = None,
     ) -> None:
         _check_bounds(min_iter, max_iter)
         if distribution == "lognormal_poisson" and (mean is None or not mean > 1):
@@ -50,6 +54,12 @@ class IterationBudget(AbstractTrainingSolve):
                 "`IterationBudget.mean` must be above 1 for 'lognormal_poisson', "
                 f"got {mean}. It is the mean number of iterations."
             )
+        if distribution == "ramp" and (until_step is None or until_step < 1):
+            raise ConfigError(
+                f"`IterationBudget.until_step` must be at least 1 for 'ramp', got {until_step}. It "
+                "is the optimiser step from which on the budget is `max_iter`."
+            )
+        self.until_step = until_step
         self.distribution, self.max_iter, self.min_iter = distribution, max_iter, min_iter
         self.mean, self.sigma, self.seed = mean, sigma, seed
 
@@ -63,6 +73,10 @@ class IterationBudget(AbstractTrainingSolve):
             raise ConfigError("`IterationBudget.max_iter` is known only once training starts.")
         if self.distribution == "fixed":
             return self.max_iter
+        if self.distribution == "ramp":
+            assert self.until_step is not None
+            rise = (self.max_iter - self.min_iter) * min(step, self.until_step) // self.until_step
+            return self.min_iter + rise
         generator = np.random.default_rng([self.seed, step])
         if self.distribution == "uniform":
             return int(generator.integers(self.min_iter, self.max_iter, endpoint=True))

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lit_implicit.adjoints import AbstractAdjoint
+from lit_implicit.compilation import Compile, CompiledOperator, CompileMode
 from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.errors import ConfigError
 from lit_implicit.layout import AbstractLayout
@@ -39,11 +41,16 @@ class ImplicitLightningModule(AbstractLightningModule):
         regularizers: Penalties that training adds to the loss, such as `JacobianNorm`. `train/loss`
             stays the objective's own; the penalties are logged beside it as `train/<name>`.
         init_weights: A checkpoint whose weights the model starts from.
+        compile: Whether solves call G compiled by `torch.compile`: true, a mode of it such as
+            `reduce-overhead`, or settings `{mode, backend, dynamic, fullgraph, tracked}`. Training,
+            validation and tests take it; penalties and measurements call G as it is. Checkpoints
+            are the same.
 
     Raises:
         CheckpointError: If `init_weights` cannot be read or does not fit the model.
-        ConfigError: If two regularizers have the same name, or a test setting or the adjoint does
-            not suit the solver.
+        ConfigError: If two regularizers have the same name, a test setting or the adjoint does
+            not suit the solver, or a setting of `compile` is not known; in a solve, if G cannot be
+            compiled.
     """
 
     def __init__(
@@ -57,9 +64,15 @@ class ImplicitLightningModule(AbstractLightningModule):
         test_rtol: float | None = None,
         regularizers: Sequence[AbstractRegularizer] = (),
         init_weights: str | None = None,
+        compile: bool | CompileMode | Compile | None = None,
     ) -> None:
         super().__init__(objective)
         self.operator = operator
+        settings = Compile.of(compile)
+        self.compiled: CompiledOperator | None = None
+        """How solves call G, where it is compiled; may be set to None at any time."""
+        if settings is not None:
+            self.compiled = CompiledOperator(operator, settings, tell=rank_zero_info)
         self.solver = Anderson() if solver is None else solver
         self.adjoint = adjoint
         if adjoint is not None:
@@ -73,11 +86,14 @@ class ImplicitLightningModule(AbstractLightningModule):
         self.test_solver: AbstractSolver = _changed(tested, "rtol", test_rtol, "model.test_rtol")
         self.train_max_iter: int | None = None
         """Budget of the next training step, where it is not the solver's (`IterationBudget`)."""
+        self.train_rtol: float | None = None
+        """Relative tolerance of the next training step, where it is not the solver's
+        (`ToleranceSchedule`)."""
         self.train_adjoint: AbstractAdjoint | None = None
         """Adjoint of the next training step, where it is not `adjoint` (`AdjointSchedule`)."""
         self.train_solver: AbstractSolver | None = None
         """Solver of the next training step, where it is not `solver` (`AdjointSchedule`); its
-        budget is its own, whatever `train_max_iter` says."""
+        budget and tolerance are its own, whatever `train_max_iter` and `train_rtol` say."""
         self.train_start: TrainStart | None = None
         """Where training solves start, if not from the operator's `init_state` (`WarmStart`)."""
         self.regularizers = tuple(regularizers)
@@ -93,15 +109,17 @@ class ImplicitLightningModule(AbstractLightningModule):
     @property
     def train_equilibrium(self) -> Equilibrium:
         """The layer as it is trained, at the next step."""
-        solver = self.train_solver or self.solver
-        if self.train_solver is None and self.train_max_iter is not None:
-            solver = _changed(solver, "max_iter", self.train_max_iter, "train_max_iter")
-        return Equilibrium(self.operator, solver, self.train_adjoint or self.adjoint)
+        solver = self.train_solver
+        if solver is None:
+            solver = _changed(self.solver, "max_iter", self.train_max_iter, "train_max_iter")
+            solver = _changed(solver, "rtol", self.train_rtol, "train_rtol")
+        adjoint = self.train_adjoint or self.adjoint
+        return Equilibrium(self.operator, solver, adjoint, self.compiled)
 
     @property
     def test_equilibrium(self) -> Equilibrium:
         """The layer as it is validated, tested and used."""
-        return Equilibrium(self.operator, self.test_solver, self.adjoint)
+        return Equilibrium(self.operator, self.test_solver, self.adjoint, self.compiled)
 
     def answer(self, batch: Any, *, training: bool) -> tuple[Any, Solution]:
         """Solve for the fixed points of a batch and read the answers off them."""

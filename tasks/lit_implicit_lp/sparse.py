@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_implicit_lp.traced_product import traced_product
+
 
 @dataclass(frozen=True, eq=False)
 class SparseMatrix:
@@ -78,17 +80,14 @@ class SparseMatrix:
     def __matmul__(self, x: Tensor) -> Tensor:
         """Multiply with a dense `x` of shape `(n_columns, features)`: `(n_rows, features)`."""
         starts_t, rows_t, columns_t, values_t = self.transpose
-        product: Tensor = _Product.apply(
-            x,
-            self.values,
-            values_t,
-            self.starts,
-            self.rows,
-            self.columns,
-            starts_t,
-            rows_t,
-            columns_t,
-        )
+        places = (self.starts, self.rows, self.columns, starts_t, rows_t, columns_t)
+        product: Tensor
+        if torch.compiler.is_compiling():
+            with torch.autocast(x.device.type, enabled=False):
+                wide = x if x.dtype in _KNOWN else x.float()
+                product = traced_product(wide, self.values, values_t, *places).to(x.dtype)
+        else:
+            product = _Product.apply(x, self.values, values_t, *places)
         return product
 
     def keep(self, rows: Tensor, columns: Tensor) -> "SparseMatrix":

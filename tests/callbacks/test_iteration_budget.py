@@ -25,6 +25,11 @@ def test_fixed_is_fixed():
     assert {IterationBudget("fixed", 6).draw(step) for step in range(20)} == {6}
 
 
+def test_a_ramp_rises_from_the_smallest_to_the_largest_and_stays():
+    budget = IterationBudget("ramp", 8, 2, until_step=3)
+    assert [budget.draw(step) for step in (0, 1, 2, 3, 4, 1000)] == [2, 4, 6, 8, 8, 8]
+
+
 def test_lognormal_poisson_has_its_mean():
     budget = IterationBudget("lognormal_poisson", 10_000, mean=32.0)
     drawn = torch.tensor([float(budget.draw(step)) for step in range(4000)])
@@ -39,6 +44,7 @@ def test_lognormal_poisson_has_its_mean():
         ({"max_iter": 3, "min_iter": 4}, "min_iter=4, max_iter=3"),
         ({"min_iter": 0}, "min_iter=0"),
         ({"distribution": "lognormal_poisson"}, "mean` must be above 1"),
+        ({"distribution": "ramp"}, "until_step` must be at least 1 for 'ramp', got None"),
     ],
 )
 def test_impossible_budgets_are_refused(settings, message):

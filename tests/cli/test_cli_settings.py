@@ -198,3 +198,23 @@ def test_a_step_is_trained_with_gmres_from_yaml(run, config):
     adjoint = f"{{class_path: lit_implicit.Implicit, init_args: {{solver: {solver}}}}}"
     path = config(f"model: {{adjoint: {adjoint}, solver: {{class_path: lit_implicit.Broyden}}}}")
     assert run("fit", "--config", path) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (("--model.compile", "true"), True),
+        (("--model.compile", "max-autotune"), "max-autotune"),
+        (("--model.compile", "null"), None),
+        (("--model.compile.tracked", "false"),
+         {"mode": "default", "backend": "inductor", "dynamic": True, "fullgraph": True,
+          "tracked": False}),
+    ],
+)  # fmt: skip
+def test_compile_is_one_setting_or_many(settings, given, found):
+    assert settings("--task", "affine", *given)["model"]["init_args"]["compile"] == found
+
+
+def test_a_mode_of_compile_that_does_not_exist_is_refused(affine, capsys):
+    assert main(["fit", "--task", "affine", "--model.compile", "fast"]) == 2
+    assert "`model.compile` must be bool or 'default' or" in capsys.readouterr().err
