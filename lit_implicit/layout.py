@@ -39,6 +39,8 @@ def _is_long(rows: Tensor) -> bool:
     saves. Autocast, and reduced precision of products (TF32) where a user has allowed it to G,
     would take away what the sums are for.
     """
+    if torch.compiler.is_compiling():
+        return False  # sums are fused there, and what follows cannot be traced
     if torch.get_float32_matmul_precision() != "highest":
         return False
     return rows.shape[1] >= 128 and not torch.is_autocast_enabled(rows.device.type)

@@ -78,7 +78,7 @@ class History:
             restart = restart & ~self.fresh
         self.fresh = None
         # On a GPU, to ask whether there is any would wait for the device.
-        if restart.device.type != "cpu" or restart.any():
+        if torch.compiler.is_compiling() or restart.device.type != "cpu" or restart.any():
             self.drop(restart)
 
     def drop(self, samples: Mask) -> None:
