@@ -5,6 +5,7 @@ A state is one tensor. `Dense` states are `(n, ...)`, one row a sample; `Ragged`
 A mask `keep` is a boolean tensor of shape `(n,)`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,7 +34,7 @@ def _rows(z: Tensor) -> Tensor:
 
 
 def _is_long(rows: Tensor) -> bool:
-    """Tell whether products of small matrices, a row each, are exact and faster than sums.
+    """Tell whether products of small matrices, a row each, are as accurate as sums, and faster.
 
     Measured on a CPU: below some hundred entries a row, each small product costs more than it
     saves. Autocast, and reduced precision of products (TF32) where a user has allowed it to G,
@@ -41,9 +42,14 @@ def _is_long(rows: Tensor) -> bool:
     """
     if torch.compiler.is_compiling():
         return False  # sums are fused there, and what follows cannot be traced
-    if torch.get_float32_matmul_precision() != "highest":
+    if rows.shape[1] < 128 or torch.is_autocast_enabled(rows.device.type):
         return False
-    return rows.shape[1] >= 128 and not torch.is_autocast_enabled(rows.device.type)
+    if rows.dtype != torch.float32:
+        return True
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # it was set in the words of a newer interface, which this one cannot tell
+        return False
 
 
 def widest_dtype(device: torch.device) -> torch.dtype:
@@ -123,7 +129,7 @@ class Dense(AbstractLayout):
         lead, rows = a.shape[: a.ndim - b.ndim], _rows(_accurate(b))
         stack = _accurate(a)
         if stack.ndim != 3 or rows.ndim != b.ndim:
-            stack = stack.reshape(-1, *rows.shape)
+            stack = stack.reshape(math.prod(lead), *rows.shape)
         if _is_long(rows):
             products = torch.bmm(rows[:, None], stack.permute(1, 2, 0))[:, 0].T
         else:

@@ -77,6 +77,7 @@ def test_autocast_does_not_reach_sums(layout, z, dtype):
 
 def test_an_empty_batch_has_no_norms():
     assert Dense(0).norm(torch.zeros(0, 3)).shape == (0,)
+    assert Dense(0).dot(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0,)
 
 
 def test_ragged_sample_without_nodes_has_norm_zero():

@@ -15,7 +15,7 @@ from lit_implicit.solvers.progress import divergence_limit
 class Unrolled(AbstractAdjoint):
     """Take exactly the solver's `max_iter` steps, without a tolerance, and differentiate them.
 
-    The solver must have steps that autograd can follow: `Picard` and `Anderson` do.
+    The solver must have steps that autograd can follow: `Picard`, `Anderson` (II), `Auto`.
     Memory grows with the number of differentiated steps. Derivatives of any order are right. The
     solver's tolerances only label the result: CONVERGED where the last residual meets them.
 
@@ -88,6 +88,6 @@ class Unrolled(AbstractAdjoint):
 def _check_steps(solver: AbstractSolver) -> None:
     if not solver.differentiable_steps:
         raise ValueError(
-            f"`Unrolled` cannot differentiate the steps of `{type(solver).__name__}`, whose "
-            "memory is written in place. Use `Picard` or `Anderson`, or the adjoint `Implicit`."
+            f"`Unrolled` cannot differentiate the steps of `{solver!r}`, whose memory is written "
+            "in place. Use `Picard`, `Anderson` of type II or `Auto`, or the adjoint `Implicit`."
         )

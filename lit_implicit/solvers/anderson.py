@@ -9,7 +9,7 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import History
+from lit_implicit.solvers.history import History, sound_weights
 from lit_implicit.solvers.type_one import TypeOneStepper
 
 # A residual this many times the last one says that the mixed step went wrong: the sample's history
@@ -23,12 +23,13 @@ class Anderson(AbstractSolver):
     """Anderson acceleration, sample by sample.
 
     Each step mixes the last `depth` iterates so that the mixed residual is least in the 2-norm. The
-    least-squares problem is solved in difference form with normalised columns and a ridge relative
-    to them, so that the iterates do not depend on the scale of the state. A sample whose residual
-    more than doubles after a mixed step forgets its history and takes a plain step. At the rounding
-    of G there is nothing to mix, and steps are plain: so `Unrolled(last=k)` differentiates k of
-    them. Where G expands (|dG/dz| > 1), unrolled gradients grow with each such step: give
-    `Unrolled` no more iterations than the solve needs, or take `Implicit`.
+    least-squares problem is solved in difference form with a ridge relative to the squared norms of
+    its columns, so that the iterates do not depend on the scale of the state. A sample whose
+    residual more than doubles after a mixed step forgets its history and takes a plain step. At the
+    rounding of G there is nothing to mix, and steps that are differentiated are plain: so
+    `Unrolled(last=k)` differentiates k of them. Where G expands (|dG/dz| > 1), unrolled gradients
+    grow with each such step: give `Unrolled` no more iterations than the solve needs, or take
+    `Implicit`.
 
     Type I asks for a mixed residual that is orthogonal to the last steps instead of a least one: on
     smooth maps that bend, an evaluation or so fewer, on others more (docs/choosing_a_solver.md).
@@ -41,7 +42,7 @@ class Anderson(AbstractSolver):
         mixing: Share of the mixed residual that is added to the mixed iterate, in (0, 1].
         type: Which residual the weights ask for, "I" or "II".
         ridge: Ridge relative to the squared norm of a column; None means ten times the rounding
-            unit of the state's dtype.
+            unit of the state's dtype, or of float32 where that is smaller.
         rtol: Relative residual at which a sample stops (dimensionless).
         atol: Residual at which a sample stops (units of the state).
         max_iter: Most iterations; each costs one evaluation of G.
@@ -79,7 +80,7 @@ class Anderson(AbstractSolver):
 
     @property
     def differentiable_steps(self) -> bool:
-        return self.type == "II"
+        return self.type == "II" or self.depth == 1
 
     def stepper(self, layout: AbstractLayout) -> AbstractStepper:
         if self.type == "I" and self.depth > 1:
@@ -114,9 +115,8 @@ class AndersonStepper(AbstractStepper):
                 gram = self._tracked_gram(history, at)
             rhs = self.layout.dot(first, at.residual).to(gram.dtype).T[..., None]
             gamma, _ = torch.linalg.solve_ex(gram, rhs)
-            # NaN where a sample has failed, or its sums have overflowed: a plain step.
-            gamma = gamma[..., 0].nan_to_num(0.0, 0.0, 0.0)
-            z_next = self.layout.mix(gamma, second, plain, -1)
+            # Not finite where a sample has failed, or its sums have overflowed: a plain step.
+            z_next = self.layout.mix(sound_weights(gamma[..., 0]), second, plain, -1)
         self.previous = (plain, at.residual, at.residual_norm)
         return z_next
 
@@ -142,8 +142,8 @@ class AndersonStepper(AbstractStepper):
     def _raised(self, squares: Tensor, g_norm: Tensor) -> Tensor:
         """Return squared norms of columns with the ridge, relative to them and to the rounding.
 
-        At the rounding of G, differences are noise, and so would be their mixture: the ridge leaves
-        about a plain step.
+        Where differences are no larger than the rounding of G, they are noise: the ridge halves
+        their weights at least.
         """
         ridge, floor = self.settings.ridge, g_norm * self.unit
         if ridge is None:

@@ -2,13 +2,15 @@
 
 from dataclasses import KW_ONLY, dataclass
 
+import torch
+
 from lit_implicit.layout import AbstractLayout, Mask, PerSample, Real
 from lit_implicit.solvers.anderson import Anderson, AndersonStepper
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
 
 # A sample whose first two residuals promise to meet the tolerance in so many plain steps takes
-# them, but no more than twice as many.
+# them, and as many again where the promise was not kept.
 _FEW_STEPS = 2
 
 
@@ -25,7 +27,8 @@ class Auto(AbstractSolver):
     `Broyden` is none of its choices: over the maps of docs/choosing_a_solver.md, `Anderson` of the
     same memory needs as many evaluations or fewer, but on one.
 
-    Memory: `2 (depth - 1)` states at most, and no more than two for each iteration.
+    Memory: `2 (depth - 1)` states at most; 8 from the second iteration on, then twice as many
+    whenever it is full.
 
     Args:
         depth: How many past residuals are mixed at most, at least 2.
@@ -64,47 +67,37 @@ class _AutoStepper(AbstractStepper):
 
     def __init__(self, settings: Auto, layout: AbstractLayout) -> None:
         self.settings, self.layout = settings, layout
-        self.memory = self._new_memory()
+        self.memory = AndersonStepper(Anderson(settings.depth), layout)
         self.number = 0  # of the evaluation
         self.first_norm: PerSample | None = None
         self.plain: Mask | None = None  # samples that take plain steps; None where there is none
-        self.all_plain = False
 
     def step(self, at: Evaluation) -> Real:
         number, self.number = self.number, self.number + 1
         if number == 0:
             self.first_norm = at.residual_norm
         elif number == 1 and self.first_norm is not None:
-            self._choose(at, at.residual_norm / self.first_norm)
-        is_over = number == 1 + 2 * _FEW_STEPS
-        if self.all_plain and is_over:
-            self.memory, self.plain, self.all_plain = self._new_memory(), None, False
-        if self.all_plain:
-            return at.gz
+            self.plain = self._few_steps_will_do(at, at.residual_norm / self.first_norm)
         z_next = self.memory.step(at)
         if self.plain is not None:
             z_next = self.layout.where(self.plain, at.gz, z_next)
-            if is_over:
+            if number == 2 * _FEW_STEPS:  # a promise that was not kept
                 assert self.memory.history is not None
                 self.memory.history.drop(self.plain)
                 self.plain = None
         return z_next
 
-    def _choose(self, at: Evaluation, rate: PerSample) -> None:
-        """Find the samples that the ratio of two residuals promises to be done in a few steps."""
+    def _few_steps_will_do(self, at: Evaluation, rate: PerSample) -> Mask | None:
+        """Return the samples that the ratio of two residuals promises to be done in a few steps."""
         target = self.settings.rtol * at.g_norm + self.settings.atol
-        self.plain = at.residual_norm * rate**_FEW_STEPS <= target
-        if self.plain.device.type == "cpu":  # elsewhere, to ask would wait for the device
-            self.all_plain = bool(self.plain.all())
-            self.plain = self.plain if self.plain.any() else None
-
-    def _new_memory(self) -> AndersonStepper:
-        return AndersonStepper(Anderson(self.settings.depth), self.layout)
+        plain = at.residual_norm * rate**_FEW_STEPS <= target
+        # Elsewhere, to ask would wait for the device.
+        may_ask = plain.device.type == "cpu" and not torch.compiler.is_compiling()
+        return None if may_ask and not plain.any() else plain
 
     def select(self, keep: Mask) -> "_AutoStepper":
         part = _AutoStepper(self.settings, self.layout.sub(keep))
         part.memory, part.number = self.memory.select(keep), self.number
         part.first_norm = None if self.first_norm is None else self.first_norm[keep]
         part.plain = None if self.plain is None else self.plain[keep]
-        part.all_plain = self.all_plain
         return part

@@ -93,13 +93,18 @@ class AbstractSolver(ABC):
             is_asked = (k + 1) % g.stop_every == 0 or is_last
             reason = g.stop(at.z, at.gz) if is_asked else None
             z = stepper.step(at)
-            steps.append(Step(k, at, z, reason))
+            steps.append(Step(k, at.z, z, at.residual_norm, at.g_norm, reason))
+            if every > 1:
+                z = g.layout.where(at.residual_norm.isfinite(), z, at.z)
             if (k + 1) % every and not is_last:
                 continue
             progress.take(steps)
             steps = []
             if progress.n_active == 0:
                 break
+            if every == 1 and not progress.all_finite:
+                # A G that takes no NaN must get none: it is asked again where it did answer.
+                z = g.layout.where(at.residual_norm.isfinite(), z, at.z)
             if on_iterate is not None:
                 z = progress.frozen(z)
             elif may_narrow and 2 * progress.n_active <= g.layout.n and not is_last:

@@ -1,11 +1,13 @@
 """The best finite iterate of each sample, which is the answer of one that fails later."""
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from lit_implicit.layout import AbstractLayout, Real
+
+Values = npt.NDArray[np.floating]
+Flags = npt.NDArray[np.bool_]
 
 # Most iterates that are held before they are gathered into one.
 _MOST = 4
@@ -27,7 +29,7 @@ class BestIterates:
         self.ratio, self.number = np.full(layout.n, np.inf), np.full(layout.n, -1)
         self.kept: dict[int, Real] = {}
 
-    def take(self, number: int, z: Real, ratio: Any, active: Any) -> None:
+    def take(self, number: int, z: Real, ratio: Values, active: Flags) -> None:
         """Note an iterate, given NumPy arrays `(n,)`: relative residuals, and who is active."""
         better = ratio < self.ratio
         if better.all():
@@ -46,7 +48,7 @@ class BestIterates:
             self.kept = {number: self.of(active)}
             self.number = np.where(self.number < 0, -1, number)
 
-    def of(self, mask: Any) -> Real:
+    def of(self, mask: Flags) -> Real:
         """Return a state that holds the best iterates of the samples in `mask`, `(n,)`."""
         best = torch.zeros_like(self.z0)
         for number, state in self.kept.items():
@@ -54,7 +56,7 @@ class BestIterates:
             best = self.layout.where(here, state, best)
         return best
 
-    def select(self, keep: Any) -> "BestIterates":
+    def select(self, keep: Flags) -> "BestIterates":
         """Return the record of the samples in `keep`, `(n,)`."""
         mask = torch.as_tensor(keep, device=self.z0.device)
         part = BestIterates(self.layout.sub(mask), self.layout.select(self.z0, mask))

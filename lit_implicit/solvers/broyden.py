@@ -8,7 +8,7 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import History
+from lit_implicit.solvers.history import History, sound_weights
 
 # Broyden's residuals do not fall at each step: only one this many times the last says that the
 # estimate went wrong.
@@ -96,11 +96,14 @@ class _BroydenStepper(AbstractStepper):
         slot = history.push((at.z, last_z), (at.gz, last_gz))
         first, second, matrix = history.filled
         s = first[slot]
-        lengths[:, slot] = layout.norm(s)
+        length = layout.norm(s)
+        moved = length > 0
+        lengths[:, slot] = torch.where(moved, length, 1.0)
         matrix[:, slot] = -layout.dot(second, s).T
         matrix[:, :, slot] = layout.dot(first, last - at.residual).T
         if history.count > 1:
             history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
+        history.drop_if_any(~moved)
         return history, lengths
 
     def _weights(self, history: History, lengths: Tensor, residual: Real) -> Tensor:
@@ -110,10 +113,10 @@ class _BroydenStepper(AbstractStepper):
         scale = lengths[:, : len(first)].reciprocal()
         rhs = self.layout.dot(first, residual).T * scale
         scaled = matrix * scale[:, :, None] * scale[:, None]
+        scaled.diagonal(dim1=-2, dim2=-1).masked_fill_(history.excluded, history.huge)
         solved, _ = torch.linalg.solve_ex(scaled, rhs[..., None])
-        # NaN where a sample has failed, or has not moved: a plain step.
-        weights: Tensor = solved[..., 0] * scale
-        return weights.nan_to_num(0.0, 0.0, 0.0)
+        # Not finite where a sample has failed, or its matrix is singular: a plain step.
+        return sound_weights(solved[..., 0] * scale)
 
     def select(self, keep: Mask) -> "_BroydenStepper":
         part = _BroydenStepper(self.settings, self.layout.sub(keep))

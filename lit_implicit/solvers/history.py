@@ -57,8 +57,8 @@ class History:
             self.first = _replaced(self.first, slot, first[0] - first[1])
             self.second = _replaced(self.second, slot, second[0] - second[1])
         else:
-            torch.sub(*first, out=self.first[slot])
-            torch.sub(*second, out=self.second[slot])
+            _write_difference(self.first[slot], *first)
+            _write_difference(self.second[slot], *second)
         self.count += 1
         return slot
 
@@ -77,9 +77,12 @@ class History:
         if self.fresh is not None:
             restart = restart & ~self.fresh
         self.fresh = None
-        # On a GPU, to ask whether there is any would wait for the device.
-        if torch.compiler.is_compiling() or restart.device.type != "cpu" or restart.any():
-            self.drop(restart)
+        self.drop_if_any(restart)
+
+    def drop_if_any(self, samples: Mask) -> None:
+        """Let samples forget all pairs, without a question that a GPU would have to answer."""
+        if torch.compiler.is_compiling() or samples.device.type != "cpu" or samples.any():
+            self.drop(samples)
 
     def drop(self, samples: Mask) -> None:
         """Let samples forget all pairs, whatever they did before."""
@@ -110,6 +113,19 @@ class History:
         self.second = torch.cat([self.second, torch.empty_like(self.second[:more])])
         self.matrices = torch.nn.functional.pad(self.matrices, (0, more, 0, more))
         self.size = size
+
+
+def sound_weights(weights: Tensor) -> Tensor:
+    """Return the weights of each sample, `(n, k)`, but zeros where one of them is not finite."""
+    # NaN or infinity times zero is NaN, for the whole sample.
+    return (weights + (0 * weights).sum(-1, keepdim=True)).nan_to_num(0.0, 0.0, 0.0)
+
+
+def _write_difference(slot: Real, newer: Real, older: Real) -> None:
+    try:
+        torch.sub(newer, older, out=slot)
+    except RuntimeError:  # forward-mode derivatives do not know `out`
+        slot.copy_(newer - older)
 
 
 def _replaced(buffer: Tensor, slot: int, value: Tensor) -> Tensor:

@@ -1,22 +1,20 @@
 """Where the samples of a batch stand in a solve: what they answered, and who goes on."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Mask, Real
-from lit_implicit.solvers.best import BestIterates
-from lit_implicit.solvers.evaluation import Evaluation
+from lit_implicit.layout import AbstractLayout, Mask, PerSample, Real
+from lit_implicit.solvers.best import BestIterates, Flags, Values
 from lit_implicit.solvers.solution import Norms, Solution, Status, relative_residual
 
 # A residual this many times larger than the first one, G(z0) and one (states are of order one, and
 # a start at zero may be far from there) together is no transient.
 _DIVERGENCE_FACTOR = 1e6
-
-Values = npt.NDArray[np.floating]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(eq=False)
@@ -25,14 +23,18 @@ class Step:
 
     Args:
         number: Which iteration, from 0.
-        at: The evaluation at its iterate.
+        z: Its iterate.
         z_next: The iterate after it.
+        residual_norm: 2-norm of the residual at `z`, shape `(n,)`.
+        g_norm: 2-norm of G at `z`, shape `(n,)`.
         reason: Samples that the map wants to stop, shape `(n,)`; None where it was not asked.
     """
 
     number: int
-    at: Evaluation
+    z: Real
     z_next: Real
+    residual_norm: PerSample
+    g_norm: PerSample
     reason: Mask | None
 
 
@@ -41,7 +43,7 @@ class Progress:
 
     Steps are taken in after the fact, a few at a time on a GPU. A sample that has stopped may so
     have gone on for some steps, and goes on until the batch is narrowed: nobody looks at it again.
-    In this way no step waits for the device, and none copies a state to freeze a part of it.
+    In this way no step waits for the device, and states are copied only where a sample stops.
 
     Args:
         layout: How the samples lie in a state.
@@ -62,15 +64,16 @@ class Progress:
         # Of the samples that the solve goes on with:
         self.index, self.active, self.n_active = np.arange(n), np.ones(n, np.bool_), n
         self.best = BestIterates(layout, z0)
+        self.all_finite = True
+        """Whether the last residuals were, of those too that have stopped."""
 
     def take(self, steps: list[Step]) -> None:
         """Take in the next iterations, in their order. On a GPU this waits for the device."""
         if len(steps) == 1:
-            at = steps[0].at
-            norms = [(at.residual_norm.cpu().numpy(), at.g_norm.cpu().numpy())]
+            norms = [(_numpy(steps[0].residual_norm), _numpy(steps[0].g_norm))]
         else:
-            pairs = [torch.stack([step.at.residual_norm, step.at.g_norm]) for step in steps]
-            norms = [tuple(pair) for pair in torch.stack(pairs).cpu().numpy()]
+            pairs = [torch.stack([step.residual_norm, step.g_norm]) for step in steps]
+            norms = [tuple(pair) for pair in _numpy(torch.stack(pairs))]
         with np.errstate(all="ignore"):
             for step, (residual, g) in zip(steps, norms, strict=True):
                 self._take(step, residual, g)
@@ -82,12 +85,16 @@ class Progress:
         # Written so that NaN is out.
         going = (residual > self.rtol * g + self.atol) & (residual <= self.limit)
         if step.reason is not None:
-            going &= ~step.reason.cpu().numpy()
-        self.best.take(step.number, step.at.z, self.ratio, self.active)
+            going &= ~_numpy(step.reason)
+        self.best.take(step.number, step.z, self.ratio, self.active)
+        self.all_finite = True
+        if going.all():
+            return
+        finite, diverged = np.isfinite(self.ratio), residual > self.limit
+        self.all_finite = bool(finite.all())
         stopped = self.active & ~going
         if not stopped.any():
             return
-        finite, diverged = np.isfinite(self.ratio), residual > self.limit
         failed = stopped & (~finite | diverged)
         self._answer(stopped & ~failed, Status.CONVERGED, step.number, step.z_next, self.ratio)
         if failed.any():
@@ -133,6 +140,13 @@ class Progress:
 
     def _on_device(self, mask: Flags) -> Mask:
         return torch.as_tensor(mask, device=self.z0.device)
+
+
+def _numpy(values: Tensor) -> npt.NDArray[Any]:
+    try:
+        return values.cpu().numpy()
+    except RuntimeError:  # `torch.func` shows the numbers, but not their memory
+        return np.asarray(values.tolist(), str(values.dtype).removeprefix("torch."))
 
 
 def divergence_limit(residual_norm: Norms, g_norm: Norms) -> Norms:

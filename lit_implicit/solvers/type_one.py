@@ -6,7 +6,7 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractStepper
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import History
+from lit_implicit.solvers.history import History, sound_weights
 
 # As for type II; its residuals need not fall at each step, so only a larger growth tells.
 _RESTART_GROWTH = 10.0
@@ -21,8 +21,7 @@ class TypeOneStepper(AbstractStepper):
     Args:
         depth: How many past residuals are mixed, at least 2.
         mixing: Share of the mixed residual that is added to the mixed iterate.
-        ridge: Ridge relative to the norms of the columns of D and S; None means ten times the
-            rounding unit of the state.
+        ridge: Ridge relative to the norms of the columns of D and S; None means that of `Anderson`.
         layout: How the samples lie in a state.
 
     References:
@@ -64,19 +63,22 @@ class TypeOneStepper(AbstractStepper):
         matrix[:, :, slot] = layout.dot(s, d[slot]).T
         # At the rounding of G, differences are noise: longer columns get less weight.
         of_d[:, slot] = torch.hypot(layout.norm(d[slot]), at.g_norm * unit)
-        of_s[:, slot] = layout.norm(s[slot])
+        length = layout.norm(s[slot])
+        moved = length > 0
+        of_s[:, slot] = torch.where(moved, length, 1.0)
         if history.count > 1:
             history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
+        history.drop_if_any(~moved)
         # S'D is negative definite where G contracts: with its sign turned, a ridge keeps it away
         # from singular ones.
         rows, columns = of_s[:, : len(s), None].reciprocal(), of_d[:, : len(d)].reciprocal()
         scaled = -matrix * rows * columns[:, None]
         ridge = 10 * min(unit, torch.finfo(torch.float32).eps) if self.ridge is None else self.ridge
-        scaled.diagonal(dim1=-2, dim2=-1).add_(ridge)
+        diagonal = scaled.diagonal(dim1=-2, dim2=-1)
+        diagonal.add_(ridge).masked_fill_(history.excluded, history.huge)
         rhs = -layout.dot(s, at.residual).T[..., None] * rows
         gamma, _ = torch.linalg.solve_ex(scaled, rhs)
-        weights: Tensor = gamma[..., 0] * columns
-        return history, weights.nan_to_num(0.0, 0.0, 0.0)
+        return history, sound_weights(gamma[..., 0] * columns)
 
     def select(self, keep: Mask) -> "TypeOneStepper":
         part = TypeOneStepper(self.depth, self.mixing, self.ridge, self.layout.sub(keep))

@@ -21,7 +21,7 @@ def test_steps_and_g_are_single_graphs_that_give_the_same_numbers():
         capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["12", "graphs"]
+    assert done.stdout.split() == ["16", "graphs"]
 
 
 def check_step(kind, solver):
@@ -60,12 +60,14 @@ if __name__ == "__main__":
     import torch
     from battery_cases import batch, parts_of
 
-    from lit_implicit import Anderson, Broyden, Picard
+    from lit_implicit import Anderson, Auto, Broyden, Picard
     from lit_implicit.solvers import Evaluation
 
     n_graphs = 0
     for kind in KINDS:
-        for solver in (Picard(), Picard(0.7), Anderson(3), Anderson(3, 0.6), Broyden(3)):
+        type_one = Anderson(3, type="I")
+        steps = (Picard(), Picard(0.7), Anderson(3), Anderson(3, 0.6), type_one, Broyden(3), Auto())
+        for solver in steps:
             torch._dynamo.reset()
             check_step(kind, solver)
             n_graphs += 1

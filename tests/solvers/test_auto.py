@@ -71,6 +71,30 @@ def test_each_sample_chooses_for_itself(rtol):
         assert torch.allclose(alone.z[0], together.z[i], rtol=1e-12, atol=1e-14)
 
 
+class PartlyDeceiving(Rates):
+    """Of some samples, the residual falls steeply once, and slowly from there on."""
+
+    def forward(self, z, c):
+        gz = super().forward(z, c)
+        first = (z == 0).all(1) & (c["fate"] == 3)
+        return torch.where(first[:, None], c["b"] / (1 - c["rate"][:, None]), gz)
+
+
+@pytest.mark.parametrize("depth", [3, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_broken_promise_is_mended_alone_as_in_a_batch(depth, seed):
+    fates = [(i, 3) for i in range(0, 8, 2)]
+    x = rates([0.9, 0.8, 0.95, 1e-3, 0.7, 0.97, 0.5, 0.0], fates)
+    x["b"] = random(8, 5, seed=seed)
+    solver = Auto(depth, rtol=1e-8, max_iter=300)
+    together = run(PartlyDeceiving(), x, solver)
+    assert together.converged.all()
+    for i in range(8):
+        alone = run(PartlyDeceiving(), {k: v[i : i + 1] for k, v in x.items()}, solver)
+        assert alone.n_iter.item() == together.n_iter[i].item()
+        assert torch.allclose(alone.z[0], together.z[i], rtol=1e-11, atol=1e-13)
+
+
 def test_memory_grows_with_the_iterations():
     a, x = matrix(40, 0.99), random(2, 40)
     stepper, z = Auto(20, rtol=1e-12).stepper(Dense(2)), torch.zeros_like(x)

@@ -1,6 +1,8 @@
 """All solvers over the shared problems, and what each of them promises by itself."""
 
 import math
+import subprocess
+import sys
 from itertools import islice, pairwise
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from problems import NAMES, PROBLEMS, Affine, Tanh, affine_solution, matrix, random, solve, systems
 
 from lit_implicit import AbstractOperator, Anderson, Auto, Broyden, Equilibrium, Picard, Status
+from lit_implicit.solvers import base
 
 EXACT = {"rtol": 1e-13, "max_iter": 600}
 SOLVERS = {
@@ -147,6 +150,57 @@ def test_anderson_solves_what_expands_and_stays_there(size, gain):
     assert max(errors[20:]) < 1e-11
 
 
+@pytest.mark.parametrize("gain", [2.0, 5.0, -5.0])
+def test_secant_methods_solve_what_expands_and_stay_there(gain):
+    """A step of length zero, at the rounding of G, must not make them forget what they know."""
+    a, x = torch.tensor([[gain]]), random(6, 1, seed=3).float()
+    z_star = affine_solution(a, x)
+    g, z0 = Equilibrium(Affine(a)).bind(x)
+    for solver in (Broyden(rtol=1e-9, max_iter=60), Anderson(2, type="I", rtol=1e-9, max_iter=60)):
+        z = solver.solve(g, z0).z
+        assert ((z - z_star).norm(dim=1) / z_star.norm(dim=1)).max() < 2e-6
+
+
+class Projection(Affine):
+    """Half the projection on the cone of positive matrices, plus x: LAPACK takes no NaN."""
+
+    def forward(self, z, c):
+        values, vectors = torch.linalg.eigh(z)
+        positive = vectors @ torch.diag_embed(values.clamp(min=0)) @ vectors.mT
+        late = (z != 0).any((1, 2), keepdim=True)
+        return torch.where(late & (c[:, :1, :1] > 50), float("nan"), 0.5 * positive + c)
+
+
+@each_solver
+@pytest.mark.parametrize("every", [1, 4])
+def test_g_is_never_given_what_is_not_finite(monkeypatch, solver, every):
+    monkeypatch.setattr(base, "looks_every", lambda device: every)
+    x = torch.stack([torch.diag(random(3, seed=i).abs()) for i in range(4)])
+    x[1, 0, 0] = 100.0
+    z, solution = solve(Projection(matrix(2, 0.5)), x, solver)
+    assert solution.status.tolist() == [0, Status.NONFINITE, 0, 0]
+    sound = torch.tensor([0, 2, 3])
+    assert torch.allclose(z[sound], 2 * x[sound], rtol=1e-11)
+
+
+def test_solves_do_not_ask_what_torch_cannot_tell():
+    """Reduced precision, set by the newer interface, is no question that the older one answers."""
+    code = """
+import torch
+from lit_implicit import Anderson, Dense
+from lit_implicit.solvers import Evaluation
+backend = torch.backends.mkldnn.matmul
+if not hasattr(backend, "fp32_precision"):
+    raise SystemExit(0)
+backend.fp32_precision = "bf16"
+z = torch.randn(3, 200)
+dot = Dense(3).dot(z, z)
+assert torch.allclose(dot.double(), (z.double() ** 2).sum(1), rtol=1e-5), dot
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 class Sabotaged(Affine):
     """From its third call on, samples marked by a huge first entry become NaN or grow."""
 
@@ -164,7 +218,9 @@ class Sabotaged(Affine):
     ("what", "status"), [("nan", Status.NONFINITE), ("growth", Status.DIVERGED)]
 )
 @pytest.mark.parametrize(
-    "solver", [Picard(), Anderson(), Broyden()], ids=["picard", "anderson", "broyden"]
+    "solver",
+    [Picard(), Anderson(), Anderson(type="I"), Broyden(), Auto()],
+    ids=["picard", "anderson", "type I", "broyden", "auto"],
 )
 def test_a_failed_sample_keeps_its_best_iterate_and_harms_no_other(solver, what, status):
     a, x = matrix(4, 0.5), random(3, 4)
@@ -207,7 +263,11 @@ def test_on_iterate_sees_each_evaluated_iterate():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-@pytest.mark.parametrize("solver", [Anderson(rtol=1e-2), Broyden(rtol=1e-2)], ids=["aa", "broyden"])
+@pytest.mark.parametrize(
+    "solver",
+    [Anderson(rtol=1e-2), Anderson(type="I", rtol=1e-2), Broyden(rtol=1e-2), Auto(rtol=1e-2)],
+    ids=["aa", "type I", "broyden", "auto"],
+)
 def test_accelerated_methods_run_in_low_precision(solver, dtype):
     a, x = matrix(4, 0.5).to(dtype), random(2, 4).to(dtype)
     z, _ = solve(Affine(a), x, solver)
@@ -226,6 +286,8 @@ def test_accelerated_methods_run_in_low_precision(solver, dtype):
         (lambda: Anderson(max_iter=0), r"Anderson.max_iter` must be at least 1, got 0"),
         (lambda: Broyden(0), r"Broyden.depth` must be at least 1, got 0. Use `Picard`"),
         (lambda: Broyden(atol=-1.0), r"Broyden.atol` must be at least 0, got -1.0"),
+        (lambda: Anderson(type="III"), r"Anderson.type` must be .I. or .II., got 'III'"),
+        (lambda: Auto(1), r"Auto.depth` must be at least 2, got 1. Use `Picard`"),
         (lambda: Anderson(ridge=-1.0), r"ridge` must be at least 0, got -1.0"),
     ],
 )
