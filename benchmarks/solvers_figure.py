@@ -6,13 +6,14 @@ from typing import Any
 
 
 def draw(panels: dict[str, Sequence[dict[str, Any]]], path: Path) -> None:
-    """Draw a point with its quartiles for each problem and goal, a panel for each measurement.
+    """Draw a median with its quartiles for each problem and goal, a panel for each measurement.
 
     Args:
         panels: Entries of `compare` by title; empty ones are left out.
         path: PNG file.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     panels = {title: [e for e in found if "ratio" in e] for title, found in panels.items()}
     panels = {title: found for title, found in panels.items() if found}
@@ -38,10 +39,13 @@ def draw(panels: dict[str, Sequence[dict[str, Any]]], path: Path) -> None:
         ax.set_yticks(y, [f"{e['problem']}, {e['goal']:.0e}" for e in found], fontsize=7)
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_title(title, fontsize=9, loc="left")
         ax.grid(axis="x", which="both", alpha=0.25)
     axes[-1, 0].set_xlabel(
-        "time of our best method / time of the best rival's (log scale; median and quartiles)",
+        "time of our best method / that of the best rival (log scale; below 1: ours is faster)",
         fontsize=8,
     )
     figure.savefig(path, dpi=130)
