@@ -1,4 +1,4 @@
-"""Count what a solve does: calls of G, work outside G, waits for the host.
+"""Count what a solve does between the calls of G: state passes, operations, looks of the host.
 
 Nothing here is active while times are taken.
 
@@ -20,15 +20,14 @@ whether the matrix was singular), and a blocking copy from another device to the
 counted on the CPU too, where they wait for nothing.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from solvers_calls import Calls
 
 _ALLOCATE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 _WRITE_ONLY = {"copy_", "fill_", "zero_", "_foreach_copy_", "_foreach_zero_"}
@@ -36,53 +35,6 @@ _PICK = {"index", "index_select", "gather", "masked_select"}
 _PUT = {"index_put_", "_index_put_impl_", "index_copy_", "scatter_"}
 _NO_KERNEL = {"_local_scalar_dense", "_linalg_check_errors"}
 _LOOK = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_linalg_check_errors"}
-
-
-@dataclass
-class Calls:
-    """How often G was called, on what share of the batch, and how often a gradient passed it.
-
-    Args:
-        n: Calls of G.
-        work: The same, each weighted by the size of its state relative to the first.
-        n_vjp: Products with the Jacobian of G (and its parameters), from behind.
-        inside: Whether G is running.
-        n_state: Numbers in the state of the last call.
-    """
-
-    n: int = 0
-    work: float = 0.0
-    n_vjp: int = 0
-    inside: bool = False
-    n_state: int = 0
-    n_first: int = 0
-
-
-@contextmanager
-def counted(operator: nn.Module) -> Iterator[Calls]:
-    """Count the calls of an operator, whoever makes them."""
-    calls = Calls()
-
-    def enter(module: nn.Module, args: Any) -> None:
-        calls.inside, calls.n_state = True, args[0].numel()
-        calls.n_first = calls.n_first or calls.n_state
-
-    def leave(module: nn.Module, args: Any, gz: Tensor) -> None:
-        calls.inside = False
-        calls.n += 1
-        calls.work += calls.n_state / calls.n_first
-        if gz.requires_grad:
-            gz.register_hook(passed)
-
-    def passed(v: Tensor) -> None:
-        calls.n_vjp += 1
-
-    hooks = [operator.register_forward_pre_hook(enter), operator.register_forward_hook(leave)]
-    try:
-        yield calls
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class WorkOutside(TorchDispatchMode):
@@ -143,6 +95,8 @@ def _touched(
                 reads += tensors
     if name in _PUT:
         return reads, reads[-1:]  # as many numbers as the values have
+    if name.endswith("_like") or name.startswith("new_"):
+        reads = []  # a shape is all that they take
     old = {storage_of(t) for t in tensors_in(list(given.values()))}
     fresh = [t for t in tensors_in(result) if storage_of(t) not in old]
     # Of what it picks from, an operation reads as many numbers as it picks.
@@ -162,8 +116,12 @@ def _looks(name: str, given: dict[str, Any], result: Any) -> int:
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
-    """Return the tensors in the arguments or the result of an operation."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    """Return the dense tensors in the arguments or the result of an operation.
+
+    Sparse ones have no memory of their own here: those of their parts are seen where they are made.
+    """
+    leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return [leaf for leaf in leaves if leaf.layout == torch.strided]
 
 
 def storage_of(t: Tensor) -> int:

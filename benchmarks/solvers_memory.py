@@ -1,10 +1,10 @@
 """The most bytes that a run holds at once."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from solvers_counting import storage_of, tensors_in
@@ -19,20 +19,25 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.peak = self.live = 0
-        self._known: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         old = {storage_of(t) for t in tensors_in((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        for key in [key for key, (ref, _) in self._known.items() if ref.expired()]:
-            self.live -= self._known.pop(key)[1]
         for t in tensors_in(result):
-            if storage_of(t) not in old | self._known.keys():
+            key = storage_of(t)
+            if key not in old and key not in self._known:
                 storage = t.untyped_storage()
-                self._known[storage_of(t)] = (StorageWeakRef(storage), storage.nbytes())
+                self._known.add(key)
                 self.live += storage.nbytes()
+                # A storage has one object in Python for as long as anything holds it.
+                weakref.finalize(storage, self._freed, key, storage.nbytes()).atexit = False
         self.peak = max(self.peak, self.live)
         return result
+
+    def _freed(self, key: int, n_bytes: int) -> None:
+        self._known.discard(key)
+        self.live -= n_bytes
 
 
 def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:

@@ -7,7 +7,7 @@
   stopped after the least number of iterations that reaches the goal, which nobody knows beforehand.
 - torchdeq: the solver functions behind `get_deq`, `stop_mode="rel"`. Anderson at its defaults (six
   states, ridge 1e-4) and with a ridge that small residuals need (1e-8). Broyden remembers all steps
-  by default, and has memory for its whole budget: the budget is 150 here; and with 20 steps.
+  by default, and has memory for its whole budget: the budget is 100 here; and with 20 steps.
 - deepinv: `BaseOptim` around an iterator that applies G, `early_stop=True` with its criterion (the
   batch mean of the relative step). Anderson with the settings of its own backward solves (five
   states, no damping, ridge 1e-4; the forward's defaults, ridge 0.1 and damping 0.9, are worse than
@@ -45,11 +45,13 @@ class Method:
         library: Whose it is.
         name: What it is called.
         prepare: Given a problem and a tolerance, returns the solve itself, which is timed.
+        budget: Iterations after which it gives up.
     """
 
     library: str
     name: str
     prepare: Prepare
+    budget: int = MAX_ITER
 
     @property
     def label(self) -> str:

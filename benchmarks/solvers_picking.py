@@ -1,9 +1,8 @@
 """The tolerance at which a method reaches a goal: the loosest one of a fixed grid."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
 
 TOLERANCES = tuple(10 ** (-k / 2) for k in range(2, 17))
 """From 0.1 to 1e-8, by half decades."""
@@ -66,9 +65,9 @@ class Ladder:
             try:
                 error, n_calls = self.attempt(rtol)
                 self.trials.append(Trial(rtol, error, n_calls))
-            except (RuntimeError, ValueError, torch.linalg.LinAlgError) as err:
+            except (ArithmeticError, RuntimeError, ValueError) as err:
                 words = f"{type(err).__name__}: {str(err).splitlines()[0][:80]}"
-                self.trials.append(Trial(rtol, torch.inf, 0, words))
+                self.trials.append(Trial(rtol, math.inf, 0, words))
             if self.trials[-1].error <= goal:
                 return self.trials[-1]
         return None

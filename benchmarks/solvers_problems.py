@@ -16,19 +16,8 @@ from torch import Tensor, nn
 from lit_implicit import AbstractOperator, Dense, Equilibrium, FixedPointMap, Picard
 from lit_implicit.tree import map_tensors
 
+GOALS = (1e-3, 1e-5)
 Exact = Callable[[AbstractOperator, Any], Tensor]
-
-
-class PlainMap(FixedPointMap):
-    """The map of an operator without a reason of its own to stop: no rival would hear of it."""
-
-    def stop(self, z: Tensor, gz: Tensor) -> None:
-        """Give none."""
-
-    def select(self, keep: Tensor) -> "PlainMap":
-        """Return the map for some samples."""
-        part = super().select(keep)
-        return PlainMap(part.operator, part.c, part.layout)
 
 
 @dataclass(eq=False)
@@ -37,10 +26,11 @@ class Problem:
 
     Args:
         name: What it is called in tables.
-        operator: The operator G.
+        operator: The operator G, without a reason of its own to stop: no rival would hear of it.
         x: The input.
         exact: Its fixed point in closed form, in float64; None means by iteration.
         note: What a reader must know of it.
+        goals: Errors to reach.
     """
 
     name: str
@@ -48,13 +38,13 @@ class Problem:
     x: Any
     exact: Exact | None = None
     note: str = ""
-    g: PlainMap = field(init=False)
+    goals: tuple[float, ...] = GOALS
+    g: FixedPointMap = field(init=False)
     z0: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         with torch.no_grad():
-            g, self.z0 = Equilibrium(self.operator).bind(self.x, seed=0)
-        self.g = PlainMap(g.operator, g.c, g.layout)
+            self.g, self.z0 = Equilibrium(self.operator).bind(self.x, seed=0)
 
     @classmethod
     def at(
@@ -65,10 +55,11 @@ class Problem:
         x: Any,
         exact: Exact | None = None,
         note: str = "",
+        goals: tuple[float, ...] = GOALS,
     ) -> "Problem":
         """Return a problem in float32 on a device, whatever it was drawn in."""
         x = map_tensors(lambda t: (t.float() if t.is_floating_point() else t).to(device), x)
-        return cls(name, operator.float().to(device), x, exact, note)
+        return cls(name, operator.float().to(device), x, exact, note, goals)
 
     @property
     def device(self) -> torch.device:
@@ -85,16 +76,19 @@ class Problem:
         gz: Tensor = self.operator(z.reshape(self.z0.shape), self.g.c)
         return gz.reshape(z.shape)
 
+    def in_float64(self) -> tuple[AbstractOperator, Any]:
+        """Return the operator and the input with the same numbers, in float64."""
+        x = map_tensors(lambda t: t.double() if t.is_floating_point() else t, self.x)
+        return copy.deepcopy(self.operator).double(), x
+
     @cached_property
     def z_star(self) -> Tensor:
         """The fixed point, in float64."""
-        operator = copy.deepcopy(self.operator).double()
-        x = map_tensors(lambda t: t.double() if t.is_floating_point() else t, self.x)
+        operator, x = self.in_float64()
         with torch.no_grad():
             if self.exact is not None:
                 return self.exact(operator, x)
-            g, z0 = Equilibrium(operator).bind(x, seed=0)
-            return long_solve(PlainMap(g.operator, g.c, g.layout), z0)
+            return long_solve(*Equilibrium(operator).bind(x, seed=0))
 
     def errors(self, z: Tensor) -> Tensor:
         """Return |z - z*| / |z*| of each sample, infinite where z is not finite."""
@@ -193,4 +187,5 @@ def affine_problem(
         basis = torch.linalg.qr(draw(dim, dim)).Q
         kind, a = "dense", basis @ torch.diag(values) @ basis.T
     x = scale * draw(n, dim, seed=7)
-    return Problem.at(device, name, Affine(a), x, affine_solution, f"A is {kind}")
+    goals = GOALS if scale == 1 else GOALS[:1]
+    return Problem.at(device, name, Affine(a), x, affine_solution, f"A is {kind}", goals)

@@ -44,42 +44,79 @@ def spread(values: dict[str, float]) -> str:
     return f"{values['median']:.2f} [{values['q25']:.2f}-{values['q75']:.2f}]"
 
 
-def problem_table(rows: Sequence[dict[str, Any]], note: str) -> Any:
-    """Return the table of all methods on one problem with one goal."""
-    heads = ("method", "error", "residual", "G", "vjp", "time", "quartiles", "MiB", "passes", "ops",
-             "looks")  # fmt: skip
-    lines: list[Sequence[str] | None] = []
-    for row in rows:
-        label = f"{row['library']} {row['method']}"
-        if not row["seconds"]:
-            failed = row["failed"]
-            why = failed["failure"] or f"missed it, at rtol {failed['rtol']:.0e}"
-            lines.append((label, f"{failed['error']:.0e}", why))
-            continue
-        time = row["seconds"]
-        lines.append((
-            label, f"{row['error']:.0e}", f"{row['relative_residual']:.0e}",
-            str(row["n_calls"]), str(row.get("n_vjp", "")), with_unit(time["median"], "s"),
-            f"{time['q25'] / time['median']:.1f}-{time['q75'] / time['median']:.1f}",
-            f"{row['peak_bytes'] / 2**20:.1f}", *(
-                f"{row[name]:.1f}" if name in row else ""
-                for name in ("passes_per_iteration", "ops_per_iteration", "looks_per_iteration")
-            ),
-        ))  # fmt: skip
-    title = f"{rows[0]['problem']}, error at most {rows[0]['goal']:.0e}{note and f' ({note})'}"
-    return table(title, heads, lines, 1)
+def problem_table(part: str, rows: Sequence[dict[str, Any]], note: str = "") -> Any:
+    """Return the table of all methods on one problem with one goal; empty columns are left out."""
+    columns: dict[str, Any] = {
+        "error": lambda row: f"{row['error']:.0e}",
+        "residual": lambda row: f"{row['relative_residual']:.0e}",
+        "G": lambda row: str(row["n_calls"]),
+        "vjp": lambda row: str(row["n_vjp"]),
+        "time": lambda row: with_unit(row["seconds"]["median"], "s"),
+        "quartiles": lambda row: "{q25:.2g}-{q75:.2g}".format(
+            **{k: v / row["seconds"]["median"] for k, v in row["seconds"].items()}
+        ),
+        "MiB": lambda row: f"{row['peak_bytes'] / 2**20:.1f}",
+        "passes": lambda row: f"{row['passes_per_iteration']:.1f}",
+        "ops": lambda row: f"{row['ops_per_iteration']:.1f}",
+        "looks": lambda row: f"{row['looks_per_iteration']:.1f}",
+    }
+    solved = [row for row in rows if row["seconds"]]
+    columns = {name: show for name, show in columns.items() if solved and _has(show, solved[0])}
+    lines = [
+        (f"{row['library']} {row['method']}", *(show(row) for show in columns.values()))
+        for row in solved
+    ]
+    made = table(f"{part}: {_title(rows[0], note)}", ("method", *columns), lines, 1)
+    missed = [row for row in rows if not row["seconds"]]
+    made.caption = "; ".join(map(_failure, missed))
+    made.caption_justify = "left"
+    return made
+
+
+def _title(row: dict[str, Any], note: str) -> str:
+    return f"{row['problem']}, error at most {row['goal']:.0e}{note and f' ({note})'}"
+
+
+def _has(show: Any, row: dict[str, Any]) -> bool:
+    try:
+        return bool(show(row))
+    except KeyError:
+        return False
+
+
+def _failure(row: dict[str, Any]) -> str:
+    """Say what became of a method that misses the goal."""
+    failed = row["failed"]
+    why = failed["failure"] and f", then {failed['failure']}"
+    best = f"best error {failed['error']:.0e} at rtol {failed['rtol']:.0e}{why}"
+    return f"missed by {row['library']} {row['method']}: {best}"
 
 
 def comparison_table(title: str, entries: Sequence[dict[str, Any]]) -> Any:
     """Return the table of our best method against the best rival, problem by problem."""
+    heads = ["problem", "error", "best rival", "ours", "ours / rival"]
+    with_share = any("rival_share_outside" in entry for entry in entries)
     lines = []
     for entry in entries:
-        share = entry.get("rival_share_outside")
-        lines.append((
+        line = [
             entry["problem"], f"{entry['goal']:.0e}", entry["rival"] or "none reaches it",
-            entry["ours"] or "misses it",
-            spread(entry["ratio"]) if "ratio" in entry else "",
-            "" if share is None else f"{share:.0%}",
-        ))  # fmt: skip
-    heads = ("problem", "goal", "best rival", "ours", "ours / rival", "its time outside G")
-    return table(title, heads, lines, 4)
+            entry["ours"] or "misses it", spread(entry["ratio"]) if "ratio" in entry else "",
+        ]  # fmt: skip
+        if with_share:
+            line.append(f"{entry.get('rival_share_outside', float('nan')):.0%}")
+        lines.append(line)
+    return table(title, heads + ["outside G"] * with_share, lines, 4)
+
+
+def target_table(found: Sequence[dict[str, Any]]) -> Any:
+    """Return the table of what was to be reached."""
+    words = {True: "yes", False: "no", None: "not measured"}
+    lines = [
+        (
+            line["target"], f"{line['limit']:.3g}",
+            "" if line["measured"] is None else f"{line['measured']:.3g}",
+            words[line["reached"]], line["note"],
+        )
+        for line in found
+    ]  # fmt: skip
+    return table("Targets", ("target", "at most", "measured", "reached", "note"), lines, 1)

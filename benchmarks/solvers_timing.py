@@ -31,29 +31,34 @@ def synchronize(device: torch.device) -> None:
 
 
 def in_turns(
-    runs: Runs, device: torch.device, rounds: int, *, keep: Sequence[str] = (), factor: float = 4.0
+    runs: Runs, device: torch.device, rounds: int, factor: float = 2.0
 ) -> dict[str, list[float]]:
     """Return the seconds of each run in each round, A B C A B C ...
 
-    After a first round, which warms up and is thrown away, runs that took more than `factor` times
-    the fastest are timed in one round only: they decide nothing.
+    All take part in a first round, the warm-up. Runs that took more than `factor` times the fastest
+    of their family there decide nothing: that is their only time. The others' is thrown away.
 
     Args:
-        runs: By name.
+        runs: By name; what stands before a colon is the family.
         device: Where they work.
-        rounds: How many.
-        keep: Runs that take part in all rounds, however slow.
+        rounds: How many, without the first.
         factor: As said.
     """
     first = {name: seconds(run, device) for name, run in runs.items()}
     number = {name: max(1, math.ceil(_LEAST / taken)) for name, taken in first.items()}
-    limit = factor * min(first.values(), default=0.0)
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    for i in range(rounds):
-        for name, run in runs.items():
-            if i == 0 or name in keep or first[name] <= limit:
-                found[name].append(seconds(run, device, number[name]))
+    best: dict[str, float] = {}
+    for name, taken in first.items():
+        best[_family(name)] = min(taken, best.get(_family(name), math.inf))
+    chosen = [name for name in runs if first[name] <= factor * best[_family(name)]]
+    found = {name: [] if name in chosen else [taken] for name, taken in first.items()}
+    for _ in range(rounds):
+        for name in chosen:
+            found[name].append(seconds(runs[name], device, number[name]))
     return found
+
+
+def _family(name: str) -> str:
+    return name.partition(":")[0]
 
 
 def quartiles(values: Sequence[float]) -> dict[str, float]:

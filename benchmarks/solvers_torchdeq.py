@@ -10,7 +10,7 @@ from solvers_methods import MAX_ITER, Method, Run
 from solvers_problems import Problem
 
 NAME = "torchdeq"
-BROYDEN_BUDGET = 150
+BROYDEN_BUDGET = 100
 """Its Broyden takes memory for all of its budget: two states an iteration."""
 
 
@@ -38,4 +38,4 @@ def _method(name: str, solver: str, max_iter: int = MAX_ITER, **settings: Any) -
 
         return run
 
-    return Method(NAME, name, prepare)
+    return Method(NAME, name, prepare, max_iter)

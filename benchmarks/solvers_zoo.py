@@ -10,6 +10,8 @@ from solvers_problems import Problem, TanhMLP, affine_problem, draw
 
 FACTORS, SCALES, SIZES = (0.5, 0.9, 0.99), (1e-3, 1.0, 1e3), (128, 4096)
 QUICK = ("affine 0.9, x 1e+00, 16 x 128", "tanh MLP, 64 x 256")
+NOT_TRAINED = ("LP, primal-dual steps",)
+"""There is nothing to train in it."""
 Make = Callable[[torch.device], Problem]
 
 
@@ -31,6 +33,13 @@ def problems(quick: bool) -> dict[str, Make]:
     ):
         found[name] = _named(name, make)
     return {name: make for name, make in found.items() if not quick or name in QUICK}
+
+
+def trained(quick: bool) -> tuple[str, ...]:
+    """Return the names of the problems that training and evaluation are measured on."""
+    names = [name for name in problems(quick) if name not in NOT_TRAINED]
+    affine = [f"affine {factor}, x 1e+00, 16 x {dim}" for factor in (0.9, 0.99) for dim in SIZES]
+    return tuple(name for name in names if not name.startswith("affine") or name in affine)
 
 
 def _affine(name: str, factor: float, scale: float, dim: int) -> Make:
