@@ -24,35 +24,44 @@ class BestIterates:
         z0: A state, for its shape, dtype and device.
     """
 
+    numbers: npt.NDArray[np.int64] | None
+
     def __init__(self, layout: AbstractLayout, z0: Real) -> None:
         self.layout, self.z0 = layout, z0
-        self.ratio, self.number = np.full(layout.n, np.inf), np.full(layout.n, -1)
+        self.ratio, self.numbers = np.full(layout.n, np.inf), np.full(layout.n, -1)
         self.kept: dict[int, Real] = {}
 
     def take(self, number: int, z: Real, ratio: Values, active: Flags) -> None:
         """Note an iterate, given NumPy arrays `(n,)`: relative residuals, and who is active."""
         better = ratio < self.ratio
         if better.all():
-            self.ratio, self.kept = ratio, {number: z}
-            self.number = np.full_like(self.number, number)
+            self.ratio, self.kept, self.numbers = ratio, {number: z}, None
             return
         better &= active
         if not better.any():
             return
         self.ratio = np.where(better, ratio, self.ratio)
-        self.number = np.where(better, number, self.number)
+        self.numbers = np.where(better, number, self.number)
         self.kept[number] = z
-        needed = {*self.number[active].tolist()}
+        needed = {*self.numbers[active].tolist()}
         self.kept = {k: state for k, state in self.kept.items() if k in needed}
         if len(self.kept) > _MOST:
             self.kept = {number: self.of(active)}
-            self.number = np.where(self.number < 0, -1, number)
+            self.numbers = np.where(self.numbers < 0, -1, number)
+
+    @property
+    def number(self) -> npt.NDArray[np.int64]:
+        """The number of the best iterate of each sample, `(n,)`; -1 where there is none."""
+        if self.numbers is None:  # the one that is kept is everybody's
+            self.numbers = np.full(len(self.ratio), *self.kept)
+        return self.numbers
 
     def of(self, mask: Flags) -> Real:
         """Return a state that holds the best iterates of the samples in `mask`, `(n,)`."""
         best = torch.zeros_like(self.z0)
+        numbers = self.number
         for number, state in self.kept.items():
-            here = torch.as_tensor(mask & (self.number == number), device=state.device)
+            here = torch.as_tensor(mask & (numbers == number), device=state.device)
             best = self.layout.where(here, state, best)
         return best
 
@@ -60,6 +69,6 @@ class BestIterates:
         """Return the record of the samples in `keep`, `(n,)`."""
         mask = torch.as_tensor(keep, device=self.z0.device)
         part = BestIterates(self.layout.sub(mask), self.layout.select(self.z0, mask))
-        part.ratio, part.number = self.ratio[keep], self.number[keep]
+        part.ratio, part.numbers = self.ratio[keep], self.number[keep]
         part.kept = {k: self.layout.select(z, mask) for k, z in self.kept.items()}
         return part
