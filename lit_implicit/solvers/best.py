@@ -53,7 +53,8 @@ class BestIterates:
     def number(self) -> npt.NDArray[np.int64]:
         """The number of the best iterate of each sample, `(n,)`; -1 where there is none."""
         if self.numbers is None:  # the one that is kept is everybody's
-            self.numbers = np.full(len(self.ratio), *self.kept)
+            (number,) = self.kept
+            self.numbers = np.full(len(self.ratio), number)
         return self.numbers
 
     def of(self, mask: Flags) -> Real:
