@@ -26,7 +26,7 @@ from solvers_methods import (
     plain_picard,
     with_budget,
 )
-from solvers_picking import Ladder, reachable
+from solvers_picking import Hurry, Ladder, reachable
 from solvers_problems import Problem
 from solvers_timing import in_turns
 
@@ -131,8 +131,9 @@ def evaluation_rows(
                 z = model(method, rtol)()
             return problem.error(z), calls.n
 
-        return Ladder(attempt, method.budget)
+        return Ladder(attempt, method.budget, hurry=hurry)
 
+    hurry = Hurry()
     ladders = [ladder(method) for method in methods]
     goal = reachable(goal, ladders)
     trials = [made.loosest(goal) for made in ladders]
@@ -141,7 +142,7 @@ def evaluation_rows(
         for method, trial in zip(methods, trials, strict=True)
         if trial is not None
     }
-    taken = in_turns(runs, problem.device, rounds)
+    taken = in_turns(runs, problem.device, rounds, always=(OURS,))
     rows = []
     for method, made, trial in zip(methods, ladders, trials, strict=True):
         row = {"problem": problem.name, "goal": goal, "library": method.library,

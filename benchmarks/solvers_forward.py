@@ -9,17 +9,17 @@ import torch
 from solvers_calls import Calls, at_most, counted, finite
 from solvers_counting import WorkOutside
 from solvers_memory import peak_bytes
-from solvers_methods import MAX_ITER, PLAIN, Method, Run, oracle
-from solvers_picking import Ladder
+from solvers_methods import MAX_ITER, OURS, PLAIN, Method, Run, oracle
+from solvers_picking import Hurry, Ladder
 from solvers_picking import reachable as reachable_goal
 from solvers_problems import Problem
 from solvers_timing import in_turns, quartiles
 
-ORACLE = f"{PLAIN}: oracle"
+ORACLE = "oracle: no test"
 _COUNTED_CALLS = 100
 
 
-def solve_ladder(problem: Problem, method: Method) -> Ladder:
+def solve_ladder(problem: Problem, method: Method, hurry: Hurry) -> Ladder:
     """Return the ladder of a method on a problem."""
 
     def attempt(rtol: float) -> tuple[float, int]:
@@ -27,7 +27,7 @@ def solve_ladder(problem: Problem, method: Method) -> Ladder:
             z = method.prepare(problem, rtol)()
         return problem.error(z), calls.n
 
-    return Ladder(attempt, method.budget)
+    return Ladder(attempt, method.budget, hurry=hurry)
 
 
 def oracle_iterations(problem: Problem, goal: float, most: int = MAX_ITER) -> int | None:
@@ -74,7 +74,8 @@ def count(problem: Problem, run: Run) -> dict[str, Any]:
 
 def forward_rows(problem: Problem, methods: Sequence[Method], rounds: int) -> list[dict[str, Any]]:
     """Return a row per method and goal; methods that miss the goal have no time."""
-    ladders = [solve_ladder(problem, method) for method in methods]
+    hurry = Hurry()
+    ladders = [solve_ladder(problem, method, hurry) for method in methods]
     rows: list[dict[str, Any]] = []
     for wanted in problem.goals:
         goal = reachable_goal(wanted, ladders)
@@ -89,7 +90,7 @@ def forward_rows(problem: Problem, methods: Sequence[Method], rounds: int) -> li
         n_oracle = oracle_iterations(problem, goal)
         if n_oracle is not None:
             runs[ORACLE] = oracle(problem, n_oracle)
-        taken = in_turns(runs, problem.device, rounds)
+        taken = in_turns(runs, problem.device, rounds, always=(OURS, "oracle"))
         for method, ladder, trial in zip(methods, ladders, trials, strict=True):
             row = {
                 "problem": problem.name, "goal": goal, "library": method.library,

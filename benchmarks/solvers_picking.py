@@ -1,11 +1,16 @@
 """The tolerance at which a method reaches a goal: the loosest one of a fixed grid."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 TOLERANCES = tuple(10 ** (-k / 2) for k in range(2, 17))
 """From 0.1 to 1e-8, by half decades."""
+
+
+_LEAST_PATIENCE = 0.1
+"""Seconds; nobody is hurried below `factor` times this."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,7 @@ class Trial:
         rtol: The tolerance.
         error: The true error that it ended with.
         n_calls: Calls of G.
-        failure: What it raised, in words; else empty.
+        failure: What it raised, or why there is no next one, in words; else empty.
     """
 
     rtol: float
@@ -25,16 +30,38 @@ class Trial:
     failure: str = ""
 
 
+class Hurry:
+    """The least time in which any method has reached each goal, and when to give up on others.
+
+    Args:
+        factor: A solve that took so many times that, and reaches nothing, is the method's last one.
+    """
+
+    def __init__(self, factor: float = 8.0) -> None:
+        self.factor = factor
+        self._least: dict[float, float] = {}
+
+    def reached(self, goal: float, taken: float) -> None:
+        """Note that a goal was reached in so many seconds."""
+        self._least[goal] = min(taken, self._least.get(goal, math.inf))
+
+    def is_over(self, goal: float, taken: float) -> bool:
+        """Tell whether a solve that missed the goal took so long that the next cannot matter."""
+        return taken > self.factor * max(self._least.get(goal, math.inf), _LEAST_PATIENCE)
+
+
 class Ladder:
     """The trials of a method, from the loosest tolerance on, made when a goal asks for them.
 
     It ends where a tighter tolerance cannot help: after the grid, after a failure, and where the
-    budget of iterations is what ended the last solve.
+    budget of iterations is what ended the last solve; and where that took far longer than another
+    method takes to the goal.
 
     Args:
         attempt: Solves at a tolerance; returns the true error and the calls of G.
         budget: Calls of G from which on the budget has ended the solve.
         tolerances: The grid, loosest first.
+        hurry: What the ladders of a problem share.
     """
 
     def __init__(
@@ -42,7 +69,9 @@ class Ladder:
         attempt: Callable[[float], tuple[float, int]],
         budget: int,
         tolerances: Sequence[float] = TOLERANCES,
+        hurry: Hurry | None = None,
     ) -> None:
+        self.hurry = hurry or Hurry()
         self.attempt, self.budget, self.tolerances = attempt, budget, tolerances
         self.trials: list[Trial] = []
 
@@ -62,9 +91,15 @@ class Ladder:
                 return trial
         while not self.is_over:
             rtol = self.tolerances[len(self.trials)]
+            since = time.perf_counter()
             try:
                 error, n_calls = self.attempt(rtol)
-                self.trials.append(Trial(rtol, error, n_calls))
+                taken, words = time.perf_counter() - since, ""
+                if error <= goal:
+                    self.hurry.reached(goal, taken)
+                elif self.hurry.is_over(goal, taken):
+                    words = f"given up: {self.hurry.factor:.0f} times as long as the fastest"
+                self.trials.append(Trial(rtol, error, n_calls, words))
             except (ArithmeticError, RuntimeError, ValueError) as err:
                 words = f"{type(err).__name__}: {str(err).splitlines()[0][:80]}"
                 self.trials.append(Trial(rtol, math.inf, 0, words))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,17 +31,19 @@ def synchronize(device: torch.device) -> None:
 
 
 def in_turns(
-    runs: Runs, device: torch.device, rounds: int, factor: float = 2.0
+    runs: Runs, device: torch.device, rounds: int, always: Collection[str] = (), factor: float = 2.0
 ) -> dict[str, list[float]]:
     """Return the seconds of each run in each round, A B C A B C ...
 
-    All take part in a first round, the warm-up. Runs that took more than `factor` times the fastest
-    of their family there decide nothing: that is their only time. The others' is thrown away.
+    All take part in a first round, the warm-up. Who decides nothing has that as its only time: runs
+    that took more than `factor` times the fastest of their family, and families whose fastest took
+    more than twice that of the fastest of all. The others' first time is thrown away.
 
     Args:
         runs: By name; what stands before a colon is the family.
         device: Where they work.
         rounds: How many, without the first.
+        always: Families that take part, however slow, and that others are not measured by.
         factor: As said.
     """
     first = {name: seconds(run, device) for name, run in runs.items()}
@@ -49,7 +51,13 @@ def in_turns(
     best: dict[str, float] = {}
     for name, taken in first.items():
         best[_family(name)] = min(taken, best.get(_family(name), math.inf))
-    chosen = [name for name in runs if first[name] <= factor * best[_family(name)]]
+    fastest = min((t for name, t in best.items() if name not in always), default=math.inf)
+    chosen = [
+        name
+        for name in runs
+        if first[name] <= factor * best[_family(name)]
+        and (_family(name) in always or best[_family(name)] <= 2 * factor * fastest)
+    ]
     found = {name: [] if name in chosen else [taken] for name, taken in first.items()}
     for _ in range(rounds):
         for name in chosen:

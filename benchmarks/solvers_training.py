@@ -9,8 +9,8 @@ from torch import Tensor
 from solvers_calls import counted, finite
 from solvers_forward import missed, timed
 from solvers_memory import peak_bytes
-from solvers_methods import Method
-from solvers_picking import Ladder, reachable
+from solvers_methods import OURS, Method
+from solvers_picking import Hurry, Ladder, reachable
 from solvers_problems import Problem, draw
 from solvers_timing import in_turns
 
@@ -68,7 +68,8 @@ def training_rows(
 ) -> list[dict[str, Any]]:
     """Return a row per method; methods that miss the goal have no time."""
     gradient = Gradient(problem)
-    ladders = [_ladder(problem, gradient, method) for method in methods]
+    hurry = Hurry()
+    ladders = [_ladder(problem, gradient, method, hurry) for method in methods]
     goal = reachable(goal, ladders)
     trials = [ladder.loosest(goal) for ladder in ladders]
 
@@ -81,7 +82,7 @@ def training_rows(
         for method, trial in zip(methods, trials, strict=True)
         if trial is not None
     }
-    taken = in_turns(runs, problem.device, rounds)
+    taken = in_turns(runs, problem.device, rounds, always=(OURS, "torchdeq"))
     rows = []
     for method, ladder, trial in zip(methods, ladders, trials, strict=True):
         row = {"problem": problem.name, "goal": goal, "library": method.library,
@@ -98,10 +99,10 @@ def training_rows(
     return rows
 
 
-def _ladder(problem: Problem, gradient: Gradient, method: Method) -> Ladder:
+def _ladder(problem: Problem, gradient: Gradient, method: Method, hurry: Hurry) -> Ladder:
     def attempt(rtol: float) -> tuple[float, int]:
         with counted(problem.operator) as calls, finite(problem.operator):
             error = gradient.error(gradient.step(method.prepare(problem, rtol)()))
         return error, max(calls.n, calls.n_vjp)
 
-    return Ladder(attempt, method.budget)
+    return Ladder(attempt, method.budget, hurry=hurry)

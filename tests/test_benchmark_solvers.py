@@ -229,6 +229,27 @@ def test_picker_ends_with_the_budget_and_with_failures(part):
     assert ladder.best.error == 0.5
 
 
+def test_picker_gives_up_on_the_hopelessly_slow(part, monkeypatch):
+    picking, clock = part("picking"), {"now": 0.0}
+    monkeypatch.setattr(picking.time, "perf_counter", lambda: clock["now"])
+    hurry = picking.Hurry(factor=8)
+
+    def ladder(seconds, errors):
+        def attempt(rtol):
+            clock["now"] += seconds
+            return errors[rtol], 10
+
+        return picking.Ladder(attempt, 100, (0.1, 0.01), hurry)
+
+    errors = {0.1: 0.5, 0.01: 0.0}
+    assert ladder(1.0, errors).loosest(0.1).rtol == 0.01
+    assert ladder(7.0, errors).loosest(0.1).rtol == 0.01
+    slow = ladder(9.0, errors)
+    assert slow.loosest(0.1) is None
+    assert slow.best.failure == "given up: 8 times as long as the fastest"
+    assert ladder(9.0, {0.1: 0.05}).loosest(0.1).rtol == 0.1  # slow, but there
+
+
 def test_goal_is_loosened_until_one_reaches_it(part):
     ladders = [_ladder(part, [0.5, 0.05, 0.04, 0.02])[0], _ladder(part, [0.9] * 4)[0]]
     assert part("picking").reachable(0.05, ladders) == 0.05
@@ -249,11 +270,15 @@ def test_rounds_take_turns_and_leave_out_the_slow(part, monkeypatch):
 
         return go
 
-    lasts = {"a: 1": 1.0, "a: 2": 3.0, "b: 1": 5.0}
+    lasts = {"a: 1": 1.0, "a: 2": 3.0, "b: 1": 5.0, "b: 2": 9.0, "c: 1": 4.0}
     runs = {name: run(name, seconds) for name, seconds in lasts.items()}
-    taken = timing.in_turns(runs, CPU, rounds=2)
-    assert order == ["a: 1", "a: 2", "b: 1"] + 2 * ["a: 1", "b: 1"]
-    assert taken == {"a: 1": [1, 1], "a: 2": [3], "b: 1": [5, 5]}
+    taken = timing.in_turns(runs, CPU, rounds=2, always=("b",))
+    assert order == [*lasts, *2 * ["a: 1", "b: 1", "b: 2", "c: 1"]]
+    assert taken == {"a: 1": [1, 1], "a: 2": [3], "b: 1": [5, 5], "b: 2": [9, 9], "c: 1": [4, 4]}
+    order.clear()
+    taken = timing.in_turns(runs, CPU, rounds=1, factor=1.5)
+    assert order == [*lasts, "a: 1"]
+    assert taken["c: 1"] == [4]
     assert timing.seconds(run("c", 0.25), CPU, number=4) == 0.25
 
 
