@@ -25,9 +25,7 @@ def measured(backend):
     return json.loads(done.stdout)
 
 
-@pytest.fixture(
-    scope="module", params=["eager", pytest.param("aot_eager", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 def found(request):
     return measured(request.param)
 

@@ -163,14 +163,11 @@ class CompiledOperator:
 
     def _compile(self, mode: str) -> Apply:
         settings, operator = self.settings, self.operator
-
-        def forward(z: Tensor, c: Any) -> Any:
-            return operator(z, c)
-
+        plain = lambda z, c: operator(z, c)  # noqa: E731
         dynamic = None if self._is_dynamic(mode) else False
         backend = self._backend(mode)
         compiled: Apply = torch.compile(
-            with_own_code(forward), backend=backend, dynamic=dynamic, fullgraph=settings.fullgraph
+            with_own_code(plain), backend=backend, dynamic=dynamic, fullgraph=settings.fullgraph
         )
         return compiled
 
