@@ -161,14 +161,16 @@ class Equilibrium(nn.Module):
         Raises:
             OperatorError: As `forward` does.
         """
+        solver = self.solver
         if self.compiled is not None:
+            solver = self.compiled.of_steps(solver)
             # Compiled code has no second derivatives.
             twice = isinstance(self.adjoint, Implicit) and self.adjoint.order > 1
             g = replace(g, apply=self.compiled.of_solve(g.layout, tracked=not twice))
         with held_still(self.operator):
             if torch.is_grad_enabled():
-                return self.adjoint.solve(g, z0, self.solver)
-            return self.solver.solve(g, z0)
+                return self.adjoint.solve(g, z0, solver)
+            return solver.solve(g, z0)
 
     def extra_repr(self) -> str:
         compiled = "" if self.compiled is None else f", compile={self.compiled.settings}"

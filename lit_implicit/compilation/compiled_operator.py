@@ -1,7 +1,6 @@
 """G of an operator, compiled: which calls of a solve take which code."""
 
 import logging
-import types
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -9,15 +8,18 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from lit_implicit.compilation.compiled_step import with_compiled_steps
 from lit_implicit.compilation.failure import (
     compile_error,
     is_version_limit,
     limit_line,
     refuse_graph,
 )
+from lit_implicit.compilation.lowering import lowered, with_own_code
 from lit_implicit.compilation.settings import Compile
 from lit_implicit.contract import call
 from lit_implicit.layout import AbstractLayout, Dense
+from lit_implicit.solvers import AbstractSolver
 from lit_implicit.tree import map_tensors
 
 Apply: TypeAlias = Callable[[Tensor, Any], Any]
@@ -106,6 +108,10 @@ class CompiledOperator:
 
         return apply
 
+    def of_steps(self, solver: AbstractSolver) -> AbstractSolver:
+        """Return the solver with compiled steps where it has them and the settings say so."""
+        return with_compiled_steps(solver, self.settings, self.tell)
+
     def _call(self, mode: str, z: Tensor, c: Any) -> Any:
         if self.operator.training not in self._tried:
             gz = call(self.operator, "forward", z, c)
@@ -158,14 +164,10 @@ class CompiledOperator:
     def _compile(self, mode: str) -> Apply:
         settings, operator = self.settings, self.operator
         plain = lambda z, c: operator(z, c)  # noqa: E731
-        # Dynamo keeps what it compiled with the code object, which functions share: a new one.
-        own = types.FunctionType(
-            plain.__code__.replace(), plain.__globals__, "forward", None, plain.__closure__
-        )
         dynamic = None if self._is_dynamic(mode) else False
         backend = self._backend(mode)
         compiled: Apply = torch.compile(
-            own, backend=backend, dynamic=dynamic, fullgraph=settings.fullgraph
+            with_own_code(plain), backend=backend, dynamic=dynamic, fullgraph=settings.fullgraph
         )
         return compiled
 
@@ -182,12 +184,7 @@ class CompiledOperator:
             self.n_graphs += 1
             # Backward code is generated at once: its time belongs to the warm-up.
             with config.patch(force_non_lazy_backward_lowering=True):
-                if name != "inductor":
-                    return torch._dynamo.lookup_backend(name)(graph, inputs)
-                from torch._inductor import list_mode_options
-                from torch._inductor.compile_fx import compile_fx
-
-                return compile_fx(graph, inputs, config_patches=list_mode_options(mode))
+                return lowered(graph, inputs, name, mode)
 
         return lower
 

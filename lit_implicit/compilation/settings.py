@@ -1,4 +1,4 @@
-"""The settings of `torch.compile` for G, as a switch, a mode or all of them."""
+"""The settings of `torch.compile` for G and steps, as a switch, a mode or all of them."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
@@ -28,6 +28,8 @@ class Compile:
         tracked: Whether the calls that record gradients are compiled too. There are few of them,
             and theirs is most of the warm-up; without, derivatives of any order are those of the
             plain operator.
+        step: Whether the step of `Anderson`, type II, is compiled too where no gradient is
+            recorded. None means where the backend is `inductor`.
 
     Raises:
         ConfigError: If the mode or the backend is not known, or a mode is asked of another backend
@@ -39,6 +41,7 @@ class Compile:
     dynamic: bool = True
     fullgraph: bool = True
     tracked: bool = True
+    step: bool | None = None
 
     def __post_init__(self) -> None:
         modes = get_args(CompileMode)
@@ -58,6 +61,11 @@ class Compile:
             raise ConfigError(
                 f"`Compile.backend` must be one of {', '.join(known)}, got {self.backend!r}."
             )
+
+    @property
+    def compiles_steps(self) -> bool:
+        """Whether steps are compiled: other backends than inductor only show what is traced."""
+        return self.backend == "inductor" if self.step is None else self.step
 
     @classmethod
     def of(cls, setting: "bool | CompileMode | Compile | None") -> "Compile | None":

@@ -47,6 +47,10 @@ class Evaluation:
             self._g_norm = self.layout.norm(self.gz.detach())
         return self._g_norm
 
+    def note(self, residual_norm: PerSample, g_norm: PerSample) -> None:
+        """Take norms that were computed along with a step, shape `(n,)`."""
+        self._residual_norm, self._g_norm = residual_norm, g_norm
+
     @property
     def relative_residual(self) -> PerSample:
         """|G(z) - z| / |G(z)| of each sample, shape `(n,)`, dimensionless."""

@@ -208,7 +208,7 @@ def test_a_step_is_trained_with_gmres_from_yaml(run, config):
         (("--model.compile", "null"), None),
         (("--model.compile.tracked", "false"),
          {"mode": "default", "backend": "inductor", "dynamic": True, "fullgraph": True,
-          "tracked": False}),
+          "tracked": False, "step": None}),
     ],
 )  # fmt: skip
 def test_compile_is_one_setting_or_many(settings, given, found):
