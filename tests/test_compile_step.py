@@ -13,7 +13,8 @@ import pytest
 
 from lit_implicit.solvers import Status
 
-SOLVES = ("depth 5", "depth 2", "depth 9", "mixing", "ridge", "training", "inference", "rank 3")
+SOLVES = ("depth 5", "training", "depth 2", "depth 9", "mixing", "ridge", "inference", "rank 3")
+GENERATED = SOLVES[:2]  # code takes its time
 
 
 def measured(backend):
@@ -35,9 +36,9 @@ def generated():
     return measured("inductor")
 
 
-def check_numbers(found):
+def check_numbers(found, solves=SOLVES):
     for kind in ("dense", "ragged"):
-        for solve in SOLVES:
+        for solve in solves:
             case = found[f"{kind}, {solve}"]
             assert case["told"] == [], (kind, solve)  # no fall-back: one graph, no break
             assert case["n_graphs"] > 0
@@ -95,7 +96,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(found):
 
 @pytest.mark.slow
 def test_generated_code_has_the_numbers_of_eager_steps(generated):
-    check_numbers(generated)
+    check_numbers(generated, GENERATED)
     assert generated["restart"]["forgot"][0] == generated["restart"]["forgot"][1]
     assert generated["dense, narrows"]["n_graphs"] <= 2
 
@@ -179,9 +180,12 @@ def main(backend):
             "ridge": Anderson(ridge=1e-3, **exact),
         }  # fmt: skip
         for name, solver in solvers.items():
-            found[f"{kind}, {name}"] = solves(kind, solver)
+            if backend != "inductor" or name in GENERATED:
+                found[f"{kind}, {name}"] = solves(kind, solver)
         solver = solvers["depth 5"]
         found[f"{kind}, training"] = found[f"{kind}, depth 5"] | trained(kind, solver)
+        if backend == "inductor":
+            return
         with torch.inference_mode():
             found[f"{kind}, inference"] = solves(kind, solver)
         high = HighRank() if kind == "dense" else None
@@ -272,8 +276,9 @@ def main(backend):
     for kind in ("dense", "ragged"):
         of_kind(kind)
         narrows(kind)
-    found |= {"restart": restart(), "fails": fails(), "norms": norms()}
-    found["no compiler"] = without_compiler()
+    found["restart"] = restart()
+    if backend != "inductor":
+        found |= {"fails": fails(), "norms": norms(), "no compiler": without_compiler()}
     print(json.dumps(found))  # noqa: T201
 
 
