@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from lit_implicit.layout import AbstractLayout, Dense, Ragged
+from lit_implicit.solvers.anderson import RESTART_GROWTH
+from lit_implicit.solvers.history import huge_number, relative_ridge
 
 StepFunction: TypeAlias = Callable[..., tuple[Any, ...]]
-
-# As `AndersonStepper` has it.
-_RESTART_GROWTH = 2.0
 
 
 @cache
@@ -63,15 +62,15 @@ def anderson_step(mixing: float, ridge: float | None) -> StepFunction:
         is_slot, is_diagonal = slots == slot, slots[:, None] == slots
         row = _dots(layout, first, newest)
         unit = torch.finfo(z.dtype).eps
-        relative = 10 * min(unit, torch.finfo(torch.float32).eps) if ridge is None else ridge
+        relative = relative_ridge(ridge, z.dtype)
         floor = g_norm * unit
         raised = torch.addcmul(row * (1 + relative), floor, floor)
         row = torch.where(is_slot[:, None], raised, row).T.to(gram.dtype)
         gram = torch.where(is_slot[:, None], row[:, None, :], gram)
         gram = torch.where(is_slot, row[:, :, None], gram)
 
-        fresh = (residual_norm > _RESTART_GROWTH * last_norm) & ~fresh
-        huge = torch.finfo(gram.dtype).max ** 0.5
+        fresh = (residual_norm > RESTART_GROWTH * last_norm) & ~fresh
+        huge = huge_number(gram.dtype)
         gram = torch.where(fresh[:, None, None] & is_diagonal, huge, gram)
 
         rhs = _dots(layout, first, residual).to(gram.dtype).T[..., None]

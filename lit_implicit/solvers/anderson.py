@@ -9,13 +9,13 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import History, sound_weights
+from lit_implicit.solvers.history import History, relative_ridge, sound_weights
 from lit_implicit.solvers.type_one import TypeOneStepper
 
 # A residual this many times the last one says that the mixed step went wrong: the sample's history
 # is dropped, and it goes on from a plain step. Where that was plain itself, G expands, and to drop
 # what the step told would mean plain steps for ever.
-_RESTART_GROWTH = 2.0
+RESTART_GROWTH = 2.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class AndersonStepper(AbstractStepper):
     def __init__(self, settings: Anderson, layout: AbstractLayout) -> None:
         self.settings, self.layout = settings, layout
         self.history: History | None = None
-        self.unit = 0.0  # the rounding unit of the state
+        self.dtype = torch.float32  # of the state, once it is known
         self.previous: tuple[Real, Real, Tensor] | None = None  # plain step, residual, its norm
 
     def step(self, at: Evaluation) -> Real:
@@ -126,7 +126,7 @@ class AndersonStepper(AbstractStepper):
         """Put the newest differences in the history and bring the Gram matrix up to date."""
         if self.history is None:
             self.history = History(self.settings.depth - 1, self.layout, at.residual)
-            self.unit = torch.finfo(plain.dtype).eps
+            self.dtype = plain.dtype
         history = self.history
         slot = history.push((at.residual, last), (plain, last_plain))
         first, _, gram = history.filled
@@ -136,7 +136,7 @@ class AndersonStepper(AbstractStepper):
         row = row.T
         gram[:, slot], gram[:, :, slot] = row, row
         if history.count > 1:
-            history.forget(at.residual_norm > _RESTART_GROWTH * last_norm)
+            history.forget(at.residual_norm > RESTART_GROWTH * last_norm)
         return history
 
     def _raised(self, squares: Tensor, g_norm: Tensor) -> Tensor:
@@ -145,9 +145,8 @@ class AndersonStepper(AbstractStepper):
         Where differences are no larger than the rounding of G, they are noise: the ridge halves
         their weights at least.
         """
-        ridge, floor = self.settings.ridge, g_norm * self.unit
-        if ridge is None:
-            ridge = 10 * min(self.unit, torch.finfo(torch.float32).eps)
+        ridge = relative_ridge(self.settings.ridge, self.dtype)
+        floor = g_norm * torch.finfo(self.dtype).eps
         return torch.addcmul(squares * (1 + ridge), floor, floor)
 
     def _tracked_gram(self, history: History, at: Evaluation) -> Tensor:
@@ -158,7 +157,7 @@ class AndersonStepper(AbstractStepper):
         first, _, untracked = history.filled
         gram = torch.stack([self.layout.dot(first, state) for state in first]).permute(2, 0, 1)
         squares = gram.diagonal(dim1=-2, dim2=-1)
-        floor = (at.g_norm * (10 * self.unit))[:, None]
+        floor = (at.g_norm * (10 * torch.finfo(self.dtype).eps))[:, None]
         noise = (squares <= floor.square()) | (at.residual_norm[:, None] <= floor)
         raised = self._raised(squares, at.g_norm[:, None]).to(untracked.dtype)
         diagonal = raised.masked_fill(history.excluded | noise, history.huge)
@@ -167,7 +166,7 @@ class AndersonStepper(AbstractStepper):
     def select(self, keep: Mask) -> "AndersonStepper":
         part = AndersonStepper(self.settings, self.layout.sub(keep))
         part.history = None if self.history is None else self.history.select(keep)
-        part.unit = self.unit
+        part.dtype = self.dtype
         if self.previous is not None:
             plain, residual, norm = self.previous
             select = self.layout.select

@@ -31,7 +31,7 @@ class History:
         self.first = state.new_empty(size, *state.shape)
         self.second = torch.empty_like(self.first)
         self.matrices = state.new_zeros(layout.n, size, size, dtype=wide)
-        self.huge = torch.finfo(wide).max ** 0.5
+        self.huge = huge_number(wide)
         self.fresh: Mask | None = None
         """Samples that have just forgotten all, shape `(n,)`; None where there is none."""
 
@@ -113,6 +113,18 @@ class History:
         self.second = torch.cat([self.second, torch.empty_like(self.second[:more])])
         self.matrices = torch.nn.functional.pad(self.matrices, (0, more, 0, more))
         self.size = size
+
+
+def relative_ridge(ridge: float | None, dtype: torch.dtype) -> float:
+    """Return a ridge; by default ten times the rounding unit, of float32 in half precision."""
+    unit = min(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+    return 10 * unit if ridge is None else ridge
+
+
+def huge_number(dtype: torch.dtype) -> float:
+    """Return what excludes a slot where it stands on the diagonal of the small matrix."""
+    huge: float = torch.finfo(dtype).max ** 0.5
+    return huge
 
 
 def sound_weights(weights: Tensor) -> Tensor:

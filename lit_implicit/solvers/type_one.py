@@ -6,7 +6,7 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, Real
 from lit_implicit.solvers.base import AbstractStepper
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import History, sound_weights
+from lit_implicit.solvers.history import History, relative_ridge, sound_weights
 
 # As for type II; its residuals need not fall at each step, so only a larger growth tells.
 _RESTART_GROWTH = 10.0
@@ -73,7 +73,7 @@ class TypeOneStepper(AbstractStepper):
         # from singular ones.
         rows, columns = of_s[:, : len(s), None].reciprocal(), of_d[:, : len(d)].reciprocal()
         scaled = -matrix * rows * columns[:, None]
-        ridge = 10 * min(unit, torch.finfo(torch.float32).eps) if self.ridge is None else self.ridge
+        ridge = relative_ridge(self.ridge, at.z.dtype)
         diagonal = scaled.diagonal(dim1=-2, dim2=-1)
         diagonal.add_(ridge).masked_fill_(history.excluded, history.huge)
         rhs = -layout.dot(s, at.residual).T[..., None] * rows

@@ -286,7 +286,6 @@ def test_accelerated_methods_run_in_low_precision(solver, dtype):
         (lambda: Anderson(max_iter=0), r"Anderson.max_iter` must be at least 1, got 0"),
         (lambda: Broyden(0), r"Broyden.depth` must be at least 1, got 0. Use `Picard`"),
         (lambda: Broyden(atol=-1.0), r"Broyden.atol` must be at least 0, got -1.0"),
-        (lambda: Anderson(type="III"), r"Anderson.type` must be .I. or .II., got 'III'"),
         (lambda: Auto(1), r"Auto.depth` must be at least 2, got 1. Use `Picard`"),
         (lambda: Anderson(ridge=-1.0), r"ridge` must be at least 0, got -1.0"),
     ],
