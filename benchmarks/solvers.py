@@ -45,7 +45,7 @@ def main(args: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
-    parser.add_argument("--rounds", type=int, default=7, help="turns that are timed")
+    parser.add_argument("--rounds", type=int, default=5, help="turns that are timed")
     parser.add_argument("--quick", action="store_true", help="small problems, 3 turns: a trial run")
     parser.add_argument("--only", default="*", help="problems whose name has this in it (* and ?)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)

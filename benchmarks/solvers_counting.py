@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from solvers_calls import Calls
 
@@ -97,7 +96,7 @@ def _touched(
         return reads, reads[-1:]  # as many numbers as the values have
     if name.endswith("_like") or name.startswith("new_"):
         reads = []  # a shape is all that they take
-    old = {storage_of(t) for t in tensors_in(list(given.values()))}
+    old = {storage_of(t) for t in tensors_in(given)}
     fresh = [t for t in tensors_in(result) if storage_of(t) not in old]
     # Of what it picks from, an operation reads as many numbers as it picks.
     return fresh if name in _PICK else reads, writes + fresh
@@ -120,8 +119,13 @@ def tensors_in(tree: Any) -> list[Tensor]:
 
     Sparse ones have no memory of their own here: those of their parts are seen where they are made.
     """
-    leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-    return [leaf for leaf in leaves if leaf.layout == torch.strided]
+    if isinstance(tree, Tensor):
+        return [tree] if tree.layout == torch.strided else []
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (list, tuple)):
+        return []
+    return [t for part in tree for t in tensors_in(part)]
 
 
 def storage_of(t: Tensor) -> int:

@@ -16,16 +16,19 @@ from solvers_problems import Problem
 from solvers_timing import in_turns, quartiles
 
 ORACLE = "oracle: no test"
-_COUNTED_CALLS = 100
+_COUNTED_CALLS = 40
 
 
-def solve_ladder(problem: Problem, method: Method, hurry: Hurry) -> Ladder:
-    """Return the ladder of a method on a problem."""
+def solve_ladder(
+    problem: Problem, method: Method, hurry: Hurry, seen: dict[tuple[str, float], dict[str, Any]]
+) -> Ladder:
+    """Return the ladder of a method on a problem; `seen` gets the outcome of each trial."""
 
     def attempt(rtol: float) -> tuple[float, int]:
-        with counted(problem.operator) as calls, finite(problem.operator):
-            z = method.prepare(problem, rtol)()
-        return problem.error(z), calls.n
+        with finite(problem.operator):
+            found = outcome(problem, method.prepare(problem, rtol))
+        seen[method.label, rtol] = found
+        return found["error"], found["n_calls"]
 
     return Ladder(attempt, method.budget, hurry=hurry)
 
@@ -41,15 +44,24 @@ def oracle_iterations(problem: Problem, goal: float, most: int = MAX_ITER) -> in
     return None
 
 
-def count(problem: Problem, run: Run) -> dict[str, Any]:
-    """Return what one solve does: calls of G, and per call of G its work outside.
+def outcome(problem: Problem, run: Run) -> dict[str, Any]:
+    """Return how well one solve does, and its calls of G."""
+    with counted(problem.operator) as calls:
+        z = run()
+    return {
+        "error": problem.error(z),
+        "relative_residual": problem.residual(z),
+        "n_calls": calls.n,
+        "work": calls.work,
+    }
 
-    The latter, and the peak of memory on a CPU, over its first 100 calls: to look at each operation
-    is slow.
+
+def cost(problem: Problem, run: Run) -> dict[str, Any]:
+    """Return the work outside G per call of it, and the peak of memory.
+
+    On a CPU, over the first calls of a solve: to look at each operation is slow.
     """
     operator, device = problem.operator, problem.device
-    with counted(operator) as calls:
-        z = run()
     work = WorkOutside(Calls(), problem.z0.numel())
 
     def begin() -> None:
@@ -61,10 +73,6 @@ def count(problem: Problem, run: Run) -> dict[str, Any]:
         begin()
     n = work.calls.n
     return {
-        "error": problem.error(z),
-        "relative_residual": problem.residual(z),
-        "n_calls": calls.n,
-        "work": calls.work,
         "passes_per_iteration": work.n_passes / n,
         "ops_per_iteration": work.n_ops / n,
         "looks_per_iteration": work.n_looks / n,
@@ -75,8 +83,16 @@ def count(problem: Problem, run: Run) -> dict[str, Any]:
 def forward_rows(problem: Problem, methods: Sequence[Method], rounds: int) -> list[dict[str, Any]]:
     """Return a row per method and goal; methods that miss the goal have no time."""
     hurry = Hurry()
-    ladders = [solve_ladder(problem, method, hurry) for method in methods]
+    seen: dict[tuple[str, float], dict[str, Any]] = {}
+    ladders = [solve_ladder(problem, method, hurry, seen) for method in methods]
     rows: list[dict[str, Any]] = []
+    costs: dict[str, dict[str, Any]] = {}  # they do not depend on the tolerance
+
+    def measured(label: str) -> dict[str, Any]:
+        if label not in costs:
+            costs[label] = cost(problem, runs[label])
+        return {**costs[label], **timed(taken[label])}
+
     for wanted in problem.goals:
         goal = reachable_goal(wanted, ladders)
         if any(row["goal"] == goal for row in rows):
@@ -99,11 +115,10 @@ def forward_rows(problem: Problem, methods: Sequence[Method], rounds: int) -> li
             if trial is None:
                 rows.append({**row, **missed(ladder)})
                 continue
-            times = taken[method.label]
-            rows.append({**row, **count(problem, runs[method.label]), **timed(times)})
+            rows.append({**row, **seen[method.label, trial.rtol], **measured(method.label)})
         if n_oracle is not None:
             row = {"problem": problem.name, "goal": goal, "library": PLAIN, "method": "oracle"}
-            rows.append({**row, **count(problem, runs[ORACLE]), **timed(taken[ORACLE])})
+            rows.append({**row, **outcome(problem, runs[ORACLE]), **measured(ORACLE)})
     return rows
 
 
