@@ -54,11 +54,11 @@ def main(args: list[str] | None = None) -> dict[str, Any]:
     torch.set_num_threads(given.threads)
     device, rounds = torch.device(given.device), 3 if given.quick else given.rounds
     out, load_average = console(), [os.getloadavg()[0]]
-    versions = methods()[1]
     rows: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS[:3]}
     notes: dict[str, str] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own
+        versions = methods()[1]
         for problem in _chosen(given, device, notes):
             notes[problem.name] = problem.note
             for part, found in _measured(problem, given, rounds):
