@@ -201,7 +201,8 @@ def test_netlib_files_have_their_known_optimum(name):
     (path,) = netlib(name)
     found = read_mps(path)
     answer = LPOracle().solve(found.program)
-    assert found.objective(answer.y) == pytest.approx(OPTIMAL[name], rel=1e-12)
+    # HiGHS stops at 1e-7: on another processor its last digits differ.
+    assert found.objective(answer.y) == pytest.approx(OPTIMAL[name], rel=1e-7)
 
 
 @pytest.mark.parametrize(
