@@ -1,0 +1,84 @@
+"""Pictures of photographs: truth, observation, answers and errors, with their PSNR."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from lit_implicit_imaging.batch import ImagingBatch
+from lit_implicit_imaging.measures import psnr
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN = 3
+"""Photographs in a figure."""
+_ERROR = 0.2
+"""Absolute error, mean over channels, that is drawn white."""
+
+
+def draw_answers(y: Tensor, batch: ImagingBatch) -> "Figure":
+    """Draw truth, observation, answer and absolute error of the first photographs of a batch.
+
+    Args:
+        y: Answers, shape `(n, channels, height, width)`.
+        batch: The photographs.
+    """
+    return draw_panels({"observation": batch.x.observation, "answer": y}, batch, error_of="answer")
+
+
+def draw_iterates(iterates: Mapping[int, Tensor], y: Tensor, batch: ImagingBatch) -> "Figure":
+    """Draw truth, observation, y_t at some t, and y_*, for the first photographs of a batch.
+
+    Args:
+        iterates: Answers by t, ascending.
+        y: The answers of the test solver.
+        batch: The photographs.
+    """
+    answers = {f"$y_{{{t}}}$": y_t for t, y_t in iterates.items()}
+    return draw_panels({"observation": batch.x.observation, **answers, "$y_*$": y}, batch)
+
+
+def draw_panels(
+    images: Mapping[str, Tensor],
+    batch: ImagingBatch,
+    *,
+    error_of: str | None = None,
+    rows: Sequence[int] | None = None,
+) -> "Figure":
+    """Draw images side by side, one photograph a row, each with its PSNR.
+
+    Args:
+        images: Of each column its title and images, shape `(n, channels, height, width)`.
+        batch: The photographs; where the truth is known, it is the first column.
+        error_of: The column whose absolute error is drawn in one more.
+        rows: Which photographs; None means the first three.
+    """
+    from matplotlib.figure import Figure
+
+    shown = list(rows if rows is not None else range(min(_SHOWN, len(batch.index))))
+    truth = batch.target
+    columns = dict(images) if truth is None else {"truth": truth, **images}
+    n_columns = len(columns) + (error_of is not None and truth is not None)
+    figure = Figure(figsize=(2.3 * n_columns, 2.5 * len(shown)), layout="constrained")
+    grid = figure.subplots(len(shown), n_columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for number, (title, of) in enumerate(columns.items()):
+        decibels = None if truth is None or title == "truth" else psnr(of, truth)
+        for row, i in enumerate(shown):
+            grid[row, number].imshow(_pixels(of[i]), cmap="gray", vmin=0, vmax=1)
+            label = title if decibels is None else f"{title}, {float(decibels[i]):.2f} dB"
+            grid[row, number].set_title(label, fontsize=9)
+    if truth is not None and error_of is not None:
+        errors = (images[error_of] - truth).abs().mean(dim=1)
+        for row, i in enumerate(shown):
+            drawn = grid[row, -1].imshow(errors[i].float().cpu(), cmap="magma", vmin=0, vmax=_ERROR)
+            grid[row, -1].set_title(f"|{error_of} - truth|", fontsize=9)
+        figure.colorbar(drawn, ax=grid[:, -1].tolist(), shrink=0.8)
+    return figure
+
+
+def _pixels(image: Tensor) -> Tensor:
+    """Return an image as matplotlib takes it: channels last, within [0, 1]."""
+    return image.detach().float().clamp(0, 1).permute(1, 2, 0).squeeze(-1).cpu()
