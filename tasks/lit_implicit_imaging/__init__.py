@@ -1,9 +1,9 @@
-"""Image deblurring: a photograph from its blurred, noisy observation, by plug-and-play equilibria."""
+"""Image deblurring: photographs from blurred, noisy observations, by plug-and-play equilibria."""
 
 from lit_implicit.task import TaskSpec
 
 task = TaskSpec(
-    summary="Image deblurring: proximal-gradient and half-quadratic-splitting steps with a denoiser.",
+    summary="Image deblurring: half-quadratic-splitting or gradient steps with a learned denoiser.",
     data="lit_implicit_imaging.data.ImagingDataModule",
     objective="lit_implicit_imaging.objective.ImagingObjective",
     operators={

@@ -81,9 +81,11 @@ class ImagingUnfolded(nn.Module):
 
     def forward(self, x: ImagingInput) -> Tensor:
         """Return the images, shape `(n, channels, height, width)`."""
-        z: Tensor | None = None
-        for step in self.steps:
-            c = step.encode(x)
-            z = step(step.init_state(c) if z is None else z, c)
-        assert z is not None  # there is at least one step
+        z = self._operators[0].encode(x).start
+        for operator in self._operators:
+            z = operator(z, operator.encode(x))
         return z
+
+    @property
+    def _operators(self) -> list[AbstractImagingOperator]:
+        return list(self.steps)  # type: ignore[arg-type]

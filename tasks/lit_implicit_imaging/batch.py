@@ -14,7 +14,8 @@ class ImagingInput:
     Args:
         observation: Blurred, noisy photographs, shape `(n, channels, height, width)`; light and
             dark are 1 and 0.
-        kernel: Blur kernels, shape `(n, 1, rows, columns)`, each of sum 1, no larger than the image.
+        kernel: Blur kernels, shape `(n, 1, rows, columns)`, each of sum 1, no larger
+            than the image.
         noise: Standard deviation of each observation's noise, shape `(n,)`.
     """
 

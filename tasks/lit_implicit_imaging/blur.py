@@ -29,4 +29,6 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
         kernel: Shape `(n, 1, rows, columns)`.
     """
     size = image.shape[-2], image.shape[-1]
-    return torch.fft.irfft2(torch.fft.rfft2(image) * transfer_function(kernel, size), s=size)
+    spectrum = torch.fft.rfft2(image) * transfer_function(kernel, size)
+    blurred: Tensor = torch.fft.irfft2(spectrum, s=size)
+    return blurred

@@ -30,4 +30,5 @@ def pattern(size: tuple[int, int], mode: str) -> Tensor:
     order = length.flatten().argsort(stable=True)
     spectrum = torch.zeros(length.numel(), dtype=torch.complex128)
     spectrum[order[int(MODES[mode] * (len(order) - 1))]] = 1.0
-    return torch.fft.irfft2(spectrum.view_as(length), s=size, norm="ortho")
+    found: Tensor = torch.fft.irfft2(spectrum.view_as(length), s=size, norm="ortho")
+    return found

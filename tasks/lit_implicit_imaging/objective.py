@@ -122,7 +122,8 @@ class ImagingObjective(AbstractObjective):
         if mode not in MODES:
             raise KeyError(f"{type(self).__name__} has no mode {mode!r}; known: {list(MODES)}.")
         x, target = batch.x, self.target(batch)
-        moved = (self.step * pattern(tuple(target.shape[-2:]), mode)).to(target).expand_as(target)
+        moved = self.step * pattern((target.shape[-2], target.shape[-1]), mode)
+        moved = moved.to(target).expand_as(target)
         seen = blur(moved, x.kernel)
         changed = replace(x, observation=x.observation + seen)
         size = _norm(seen)
@@ -162,4 +163,5 @@ class ImagingObjective(AbstractObjective):
 
 
 def _norm(image: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(image, dim=(1, 2, 3))
+    norm: Tensor = torch.linalg.vector_norm(image, dim=(1, 2, 3))
+    return norm

@@ -112,4 +112,5 @@ class AbstractImagingOperator(AbstractOperator):
         if self.start == "pseudo_inverse":
             least = _SMALL**2 * power.amax(dim=(-2, -1), keepdim=True)
             adjoint = (adjoint / power).where(power > least, 0.0)
-        return torch.fft.irfft2(adjoint, s=image.shape[-2:])
+        found: Tensor = torch.fft.irfft2(adjoint, s=image.shape[-2:])
+        return found

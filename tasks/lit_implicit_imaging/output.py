@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from lit_implicit.solvers import Solution
 
 
-def write_images(
-    y: Tensor, solution: "Solution | None", batch: ImagingBatch, folder: Path
-) -> None:
+def write_images(y: Tensor, solution: "Solution | None", batch: ImagingBatch, folder: Path) -> None:
     """Write each image as `NUMBER_NAME.png`, and a row of it in `images_NUMBER.csv`.
 
     Args:
