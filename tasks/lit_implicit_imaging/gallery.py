@@ -1,7 +1,7 @@
 """Pictures of photographs: truth, observation, answers and errors, with their PSNR."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -9,6 +9,7 @@ from lit_implicit_imaging.batch import ImagingBatch
 from lit_implicit_imaging.measures import psnr
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
 _SHOWN = 3
@@ -73,12 +74,14 @@ def draw_panels(
     if truth is not None and error_of is not None:
         errors = (images[error_of] - truth).abs().mean(dim=1)
         for row, i in enumerate(shown):
-            drawn = grid[row, -1].imshow(errors[i].float().cpu(), cmap="magma", vmin=0, vmax=_ERROR)
+            drawn = grid[row, -1].imshow(
+                errors[i].detach().float().cpu().numpy(), cmap="magma", vmin=0, vmax=_ERROR
+            )
             grid[row, -1].set_title(f"|{error_of} - truth|", fontsize=9)
         figure.colorbar(drawn, ax=grid[:, -1].tolist(), shrink=0.8)
     return figure
 
 
-def _pixels(image: Tensor) -> Tensor:
+def _pixels(image: Tensor) -> "np.ndarray[Any, Any]":
     """Return an image as matplotlib takes it: channels last, within [0, 1]."""
-    return image.detach().float().clamp(0, 1).permute(1, 2, 0).squeeze(-1).cpu()
+    return image.detach().float().clamp(0, 1).permute(1, 2, 0).squeeze(-1).cpu().numpy()
