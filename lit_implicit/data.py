@@ -23,6 +23,8 @@ class EpochDataLoader(DataLoader[Any]):
         trainer: Tells rank and number of ranks; None means a single process. A data module's
             `self.trainer` is it.
         sampler: Takes the place of the shuffled order (Lightning's `overfit_batches` does so).
+        with_epoch: Ask the dataset for `(epoch, index)` in place of `index`, so that what it draws
+            can be a function of both, in worker processes too. A `sampler` asks as it likes.
         options: Further arguments of torch's `DataLoader`.
     """
 
@@ -34,9 +36,11 @@ class EpochDataLoader(DataLoader[Any]):
         seed: int = 0,
         trainer: Trainer | None = None,
         sampler: Sampler[Any] | None = None,
+        with_epoch: bool = False,
         **options: Any,
     ) -> None:
-        self.seed, self.trainer = seed, trainer  # by these names Lightning makes the loader again
+        # By these names Lightning makes the loader again.
+        self.seed, self.trainer, self.with_epoch = seed, trainer, with_epoch
         self._epoch = self._n_batches = 0  # given out so far
         self._resume_from: tuple[int, int] | None = None
         if sampler is None:
@@ -47,6 +51,7 @@ class EpochDataLoader(DataLoader[Any]):
                 shuffle=True,
                 seed=seed,
             )
+            sampler.with_epoch = with_epoch
         super().__init__(dataset, batch_size=batch_size, sampler=sampler, **options)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -76,7 +81,9 @@ class _EpochSampler(DistributedSampler[Any]):
     """Torch's sampler, which may leave out what was seen: once, in the epoch that comes next."""
 
     n_skipped = 0
+    with_epoch = False
 
     def __iter__(self) -> Iterator[Any]:
         n_skipped, self.n_skipped = self.n_skipped, 0
-        return islice(super().__iter__(), n_skipped, None)
+        numbers = islice(super().__iter__(), n_skipped, None)
+        return ((self.epoch, i) for i in numbers) if self.with_epoch else numbers

@@ -34,14 +34,20 @@ class ImagingBatch:
             them, as with a photograph of the user's own.
         index: Number of each photograph in its split, shape `(n,)`.
         files: Path of each photograph's file.
-        margin: Pixels of each edge of an image that do not belong to the photograph.
+        margin: Pixels that do not belong to the photograph, on the left, the right, above and
+            below.
     """
 
     x: ImagingInput
     target: Tensor | None
     index: Tensor
     files: tuple[str, ...]
-    margin: int = 0
+    margin: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def without_margin(self, image: Tensor) -> Tensor:
+        """Cut the margin off images, shape `(..., height, width)`."""
+        left, right, top, bottom = self.margin
+        return image[..., top : image.shape[-2] - bottom, left : image.shape[-1] - right]
 
     def select(self, keep: Tensor) -> "ImagingBatch":
         """Return the photographs in `keep` (`(n,)`, boolean)."""

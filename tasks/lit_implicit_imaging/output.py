@@ -32,7 +32,7 @@ def write_images(y: Tensor, solution: "Solution | None", batch: ImagingBatch, fo
     decibels = None if batch.target is None else psnr(y, batch.target).tolist()
     for i, (number, file) in enumerate(zip(batch.index.tolist(), batch.files, strict=True)):
         path = folder / f"{number:05d}_{Path(file).stem}.png"
-        _write_png(_within(y[i], batch.margin), path)
+        _write_png(batch.without_margin(y[i]), path)
         row: dict[str, Any] = {"file": file, "restored": path.name}
         if decibels is not None:
             row["psnr"] = f"{decibels[i]:.2f}"
@@ -53,11 +53,6 @@ def read_rows(folder: Path) -> Sequence[Mapping[str, Any]]:
     """Return the rows of all tables below a folder, in the order of the photographs."""
     tables = sorted(folder.rglob("images_*.csv"), key=lambda path: path.name)
     return [row for path in tables for row in csv.DictReader(path.open(encoding="utf-8"))]
-
-
-def _within(image: Tensor, margin: int) -> Tensor:
-    height, width = image.shape[-2:]
-    return image[:, margin : height - margin, margin : width - margin]
 
 
 def _write_png(image: Tensor, path: Path) -> None:

@@ -1,0 +1,84 @@
+"""What `ImagingDataModule` refuses: arguments that no samples can be made by."""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from lit_implicit_imaging.data import ImagingDataModule
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def check_arguments(data: "ImagingDataModule") -> None:
+    """Refuse arguments out of range, in one line.
+
+    Args:
+        data: The data module, with its arguments as attributes.
+
+    Raises:
+        ValueError: If one is.
+    """
+    least = {
+        **{f"n_{split}": (n, 1) for split, n in data.n_photographs.items() if n is not None},
+        "crops_per_image": (data.crops_per_image, 1),
+        "kernel_size": (data.kernels.size, 1),
+        "seed": (data.seed, 0),
+        "batch_size": (data.batch_size, 1),
+        "eval_batch_size": (data.eval_batch_size, 1),
+        "num_workers": (data.num_workers, 0),
+    }
+    for name, (value, minimum) in least.items():
+        if value < minimum:
+            raise ValueError(f"`ImagingDataModule.{name}` must be at least {minimum}, got {value}.")
+    if data.seed >= 2**63:  # the generator of the order of training takes no more
+        raise ValueError(f"`ImagingDataModule.seed` must be below 2**63, got {data.seed}.")
+    if data.crop < 8 or data.crop % 8:
+        near = max(8, round(data.crop / 8) * 8)
+        raise ValueError(
+            "`ImagingDataModule.crop` must be a multiple of 8, as denoisers halve an image three "
+            f"times, got {data.crop}; {near} is one."
+        )
+    if data.root is not None and not data.root:
+        raise ValueError(
+            "`ImagingDataModule.root` is empty; give a folder of photographs, or null for those of "
+            "scikit-image."
+        )
+    if data.kernels.size % 2 == 0:
+        raise ValueError(
+            "`ImagingDataModule.kernel_size` must be odd, to have a middle, got "
+            f"{data.kernels.size}."
+        )
+    if not 0 < data.kernels.width < math.inf:
+        raise ValueError(
+            f"`ImagingDataModule.kernel_width` must be positive, got {data.kernels.width}."
+        )
+    if data.kernel_per_image and data.kernels.kernel != "motion":
+        raise ValueError(
+            "`ImagingDataModule.kernel_per_image` draws motion kernels; `kernel` "
+            f"{data.kernels.kernel!r} is always the same one."
+        )
+    if len(data.noise) not in (1, 2) or not all(0 <= n < math.inf for n in data.noise):
+        raise ValueError(
+            "`ImagingDataModule.noise` must be a standard deviation of at least 0, or two (the "
+            f"least and the greatest), got {list(data.noise)}."
+        )
+    if data.noise[0] > data.noise[-1]:
+        raise ValueError(
+            "`ImagingDataModule.noise` must be the least and then the greatest standard deviation, "
+            f"got {list(data.noise)}."
+        )
+    if "" in data.files:
+        raise ValueError(
+            f"`ImagingDataModule.files` must hold paths, got an empty one in {list(data.files)}; "
+            "give them as `--data.files '[a.jpg,b.jpg]'`."
+        )
+    for name, given, allowed in (
+        ("crops", data.crops, ("fixed", "random")),
+        ("dtype", data.dtype, tuple(DTYPES)),
+    ):
+        if given not in allowed:
+            raise ValueError(
+                f"`ImagingDataModule.{name}` must be {' or '.join(allowed)}, got {given!r}."
+            )
