@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Solution,
         Status,
     )
+    from lit_implicit.spectral import SpectralRadius, spectral_radius
     from lit_implicit.task import TaskSpec
 
 __version__ = "0.1.0"
@@ -69,6 +70,7 @@ _HOMES = {
         "Solution",
         "Status",
     ),
+    "spectral": ("SpectralRadius", "spectral_radius"),
     "task": ("TaskSpec",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -103,6 +105,7 @@ __all__ = [
     "Picard",
     "Ragged",
     "Solution",
+    "SpectralRadius",
     "Status",
     "TaskSpec",
     "ToleranceSchedule",
@@ -110,6 +113,7 @@ __all__ = [
     "WarmStart",
     "jacobian_norm",
     "load",
+    "spectral_radius",
 ]
 
 
