@@ -141,7 +141,7 @@ class ImagingDataModule(LightningDataModule):
     def predict_dataloader(self) -> Any:
         """Return the files, each a batch, where there are any; else the test batches."""
         if self._own is not None:
-            return DataLoader(self._own, batch_size=None, num_workers=self.num_workers)
+            return self._loader(self._own, 1)
         return self.test_dataloader()
 
     def _make(self, split: str) -> ImagingSamples:

@@ -36,6 +36,11 @@ class OwnPhotographs(Dataset[ImagingBatch]):
     def __len__(self) -> int:
         return len(self.files)
 
+    def __getitems__(self, indices: Sequence[int]) -> ImagingBatch:
+        """Return a photograph as a batch: sizes differ, so there is one in each."""
+        (index,) = indices
+        return self[index]
+
     def __getitem__(self, index: int) -> ImagingBatch:
         """Return a photograph.
 
