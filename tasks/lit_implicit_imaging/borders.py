@@ -31,9 +31,10 @@ def extend(image: Tensor, kernel: Tensor, noise: float, n_iter: int = 30) -> tup
 
     A camera sees light from beyond its frame, a circular blur from the other side. What is unknown
     there is estimated: restore by Wiener's filter, blur again, put the photograph back into the
-    middle, repeat. That is the EM algorithm, for photographs whose spectrum falls as 1/f^2. With
-    Levin's kernel 1 and noise 0.03, a restoration then loses 0.1 dB to one that knows what lies
-    beyond the frame; mirrored edges lose 1 dB, none 5 to 7 (photographs of 160 pixels).
+    middle, repeat. That is the EM algorithm for what the frame hides, here with momentum, and for
+    photographs whose power falls as 1/f^2. A restoration of 160 x 160 pixels, by Wiener's filter
+    with Levin's kernel 1 and noise 0.03, then loses 0.4 dB to one that sees beyond the frame; with
+    mirrored edges it loses 0.8, with none 4.9.
 
     Args:
         image: Shape `(n, channels, height, width)`.
@@ -49,9 +50,13 @@ def extend(image: Tensor, kernel: Tensor, noise: float, n_iter: int = 30) -> tup
     extended = _extend_axis(_extend_axis(image, -1, left, right), -2, top, bottom)
     height, width = size = extended.shape[-2], extended.shape[-1]
     gain = _wiener_gain(extended, kernel, noise)
-    for _ in range(n_iter):
-        extended = torch.fft.irfft2(torch.fft.rfft2(extended) * gain, s=size)
-        extended[..., top : height - bottom, left : width - right] = image
+    ahead = extended
+    for k in range(n_iter):
+        explained = torch.fft.irfft2(torch.fft.rfft2(ahead) * gain, s=size)
+        explained[..., top : height - bottom, left : width - right] = image
+        # Nesterov's momentum: the step is one of a preconditioned descent of a convex function.
+        ahead = explained + k / (k + 3) * (explained - extended)
+        extended = explained
     return extended, margin
 
 

@@ -154,7 +154,7 @@ class ImagingDataModule(LightningDataModule):
             )
         most = self.n_photographs[split]
         if self.root is None:
-            found = [p for p in sample_photographs(split) if min(p.size) >= self.crop][:most]
+            found = sample_photographs(split, self.crop)[:most]
         else:
             found = read_split(Path(self.root).expanduser(), split, self.crop, most)
         settings = SampleSettings(

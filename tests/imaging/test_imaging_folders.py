@@ -51,7 +51,9 @@ def test_hidden_files_and_other_files_are_no_photographs(tmp_path):
 
 
 def test_a_folder_without_photographs(tmp_path):
-    with pytest.raises(DataError, match="holds no photograph: no file there or below ends in .jpg"):
+    with pytest.raises(
+        DataError, match=r"holds no photograph: no file there or below ends in .jpg"
+    ):
         find_splits(tmp_path)
     with pytest.raises(DataError, match="is no folder"):
         find_splits(tmp_path / "nowhere")

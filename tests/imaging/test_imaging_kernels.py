@@ -69,7 +69,7 @@ def test_one_of_several(tmp_path):
         for wrong in (None, 2, -1):
             with pytest.raises(DataError, match=f"must be 0 to 1, got {wrong}"):
                 read_kernel(path, wrong)
-    with pytest.raises(DataError, match="is the only one; leave `data.kernel_index` out, got 1"):
+    with pytest.raises(DataError, match=r"is the only one; leave `data.kernel_index` out, got 1"):
         read_kernel(saved(tmp_path, KERNEL), 1)
 
 
@@ -81,7 +81,7 @@ class Code:
 def test_a_file_of_objects_runs_no_code(tmp_path, capsys):
     several = np.empty(1, object)
     several[0] = Code()
-    with pytest.raises(DataError, match="holds builtins.print, where only arrays are read"):
+    with pytest.raises(DataError, match=r"holds builtins.print, where only arrays are read"):
         read_kernel(saved(tmp_path, several), 0)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
