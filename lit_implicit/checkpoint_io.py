@@ -53,7 +53,11 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 def read_checkpoint(
-    path: str | Path, *, map_location: Any = "cpu", weights_only: bool = True
+    path: str | Path,
+    *,
+    map_location: Any = "cpu",
+    weights_only: bool = True,
+    plain: bool = False,
 ) -> dict[str, Any]:
     """Read a checkpoint file of Lightning.
 
@@ -61,6 +65,8 @@ def read_checkpoint(
         path: The file.
         map_location: As of `torch.load`.
         weights_only: Refuse pickled objects, which could run any code.
+        plain: Take a file of nothing but weights by name, too, as `torch.save(module.state_dict())`
+            writes it.
 
     Raises:
         CheckpointError: If the file does not exist, is damaged, holds objects, or is no checkpoint
@@ -72,6 +78,9 @@ def read_checkpoint(
         _check_sums(path)
     with _explained(str(path)):
         content = torch.load(path, map_location=map_location, weights_only=weights_only)
+    if plain and isinstance(content, dict) and "state_dict" not in content:
+        weights = {name: w for name, w in content.items() if isinstance(w, torch.Tensor)}
+        content = {"state_dict": weights} if weights else content
     return _checked(content, str(path))
 
 

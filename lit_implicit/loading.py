@@ -51,7 +51,8 @@ def load(path: str | Path) -> AbstractLightningModule:
 
 def _build(config: dict[str, Any], path: str | Path) -> AbstractLightningModule:
     # The weights follow at once: the file that training started from need not exist any more.
-    config.get("init_args", {}).pop("init_weights", None)
+    for name in ("init_weights", "init_parts"):
+        config.get("init_args", {}).pop(name, None)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(AbstractLightningModule, "model", fail_untyped=False)
     try:

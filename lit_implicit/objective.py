@@ -1,7 +1,7 @@
 """What a task says about its problem: its loss, its error, its perturbations and its pictures."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,6 +102,15 @@ class AbstractObjective(nn.Module, ABC):
         Each metric receives, by name, those of the three that its `update` accepts. Default: none.
         """
         return MetricCollection({})
+
+    @property
+    def scores(self) -> Mapping[str, Callable[[Any, Any], Tensor]]:
+        """Further measures of an answer that test-time curves show, by name. Default: none.
+
+        Each is a function of the answer and the batch, with a value per sample, shape `(n,)`: what
+        people of the field read beside the error, such as decibels, or the residual of an equation.
+        """
+        return {}
 
     @property
     def modes(self) -> Mapping[str, Mode]:

@@ -3,6 +3,7 @@ import torch
 from affine_task import AffineData, AffineNetwork, AffineObjective, AffineOperator
 from broken_operators import DropsSamples
 from lightning.pytorch import Trainer
+from torch import nn
 from torchmetrics import MeanSquaredError, MetricCollection
 
 from lit_implicit import (
@@ -14,7 +15,12 @@ from lit_implicit import (
     Picard,
     Unrolled,
 )
-from lit_implicit.errors import CheckpointError, ConfigError, ObjectiveError, OperatorError
+from lit_implicit.errors import (
+    CheckpointError,
+    ConfigError,
+    ObjectiveError,
+    OperatorError,
+)
 
 
 def trainer(tmp_path, **options):
@@ -165,6 +171,40 @@ def test_init_weights_start_from_a_checkpoint(tmp_path):
         ExplicitLightningModule(AffineNetwork(), AffineObjective(), init_weights=str(path))
     with pytest.raises(CheckpointError, match=r"init_weights`: .*'nowhere.ckpt' does not exist"):
         ExplicitLightningModule(AffineNetwork(), AffineObjective(), init_weights="nowhere.ckpt")
+
+
+def test_init_parts_take_parts_of_a_checkpoint_to_parts_of_the_model(tmp_path):
+    source = ExplicitLightningModule(AffineNetwork(), AffineObjective())
+    path, weights = str(tmp_path / "weights.ckpt"), source.network.linear.weight
+    torch.save({"state_dict": source.state_dict()}, path)
+
+    class Larger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = AffineNetwork(), AffineNetwork()
+
+    def make(parts, path=path):
+        network = Larger()
+        found = ExplicitLightningModule(network, AffineObjective(), path, init_parts=parts)
+        return found.network
+
+    network = make({"network.linear": "network.second.linear"})
+    assert torch.equal(network.second.linear.weight, weights)
+    assert not torch.equal(network.first.linear.weight, weights)
+    both = make({"network": "network.first", "network.linear": "network.second.linear"})
+    assert torch.equal(both.first.linear.weight, weights)
+    with pytest.raises(CheckpointError, match=r"no weights below 'net'. It holds: network.linear"):
+        make({"net": "network.first"})
+    with pytest.raises(ConfigError, match=r"no part 'network.third'. It has: .*network.second"):
+        make({"network": "network.third"})
+    with pytest.raises(CheckpointError, match=r"does not fit the model, 'network': "):
+        make({"network": "network"})
+    with pytest.raises(ConfigError, match="names parts of no checkpoint"):
+        make({"network": "network"}, path=None)
+    # Weights alone, as others publish them: the whole of the file is a part of the model.
+    plain = tmp_path / "plain.pth"
+    torch.save(source.network.state_dict(), plain)
+    assert torch.equal(make({"": "network.second"}, str(plain)).second.linear.weight, weights)
 
 
 @pytest.mark.parametrize("name", ["loss", "error"])

@@ -33,7 +33,11 @@ class TestTimeCurveMonitor(AbstractCurveMonitor):
 
     def make_probe(self, module: ImplicitLightningModule) -> AbstractProbe | None:
         n_iter = self.length(module)
-        return TestTimeCurveProbe(n_iter, module.test_solver.rtol, self.solver) if n_iter else None
+        if not n_iter:
+            return None
+        scores = tuple(module.objective.scores)
+        rtol = module.test_solver.rtol
+        return TestTimeCurveProbe(n_iter, rtol, self.solver, scores=scores)
 
     def columns(self, curve: TestTimeCurve) -> dict[str, list[float]]:
         return curve.columns()

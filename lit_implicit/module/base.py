@@ -10,8 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
-from lit_implicit.checkpoint_io import read_checkpoint
-from lit_implicit.errors import CheckpointError, ObjectiveError, OperatorError
+from lit_implicit.errors import ObjectiveError, OperatorError
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.regularizers import AbstractRegularizer
 from lit_implicit.solvers import Solution
@@ -169,20 +168,6 @@ class AbstractLightningModule(LightningModule, ABC):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam with a learning rate of 1e-3, where the command line names no optimizer."""
         return torch.optim.Adam(self.parameters(), lr=1e-3)
-
-    def _start_from(self, init_weights: str | None) -> None:
-        if init_weights is None:
-            return
-        try:
-            weights = read_checkpoint(init_weights)["state_dict"]
-        except CheckpointError as err:
-            raise CheckpointError(f"`model.init_weights`: {err}") from err
-        try:
-            self.load_state_dict(weights)
-        except RuntimeError as err:
-            raise CheckpointError(
-                f"`model.init_weights` {init_weights!r} does not fit the model: {err}"
-            ) from err
 
 
 def _of_shape(y: Any) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from lit_implicit.module.base import AbstractLightningModule
+from lit_implicit.module.initial_weights import load_initial_weights
 from lit_implicit.objective import AbstractObjective
 
 
@@ -15,17 +16,24 @@ class ExplicitLightningModule(AbstractLightningModule):
         network: Called with the objective's inputs.
         objective: The task's objective.
         init_weights: A checkpoint whose weights the model starts from.
+        init_parts: Which parts of that checkpoint become which parts of the model, such as
+            `{network.denoiser: operator.denoiser}`; None means all of both.
 
     Raises:
         CheckpointError: If `init_weights` cannot be read or does not fit the model.
+        ConfigError: If the model has no such part as `init_parts` names.
     """
 
     def __init__(
-        self, network: nn.Module, objective: AbstractObjective, init_weights: str | None = None
+        self,
+        network: nn.Module,
+        objective: AbstractObjective,
+        init_weights: str | None = None,
+        init_parts: dict[str, str] | None = None,
     ) -> None:
         super().__init__(objective)
         self.network = network
-        self._start_from(init_weights)
+        load_initial_weights(self, init_weights, init_parts)
 
     def answer(self, batch: Any, *, training: bool) -> tuple[Any, None]:
         """Run the network on a batch."""

@@ -14,6 +14,7 @@ from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.errors import ConfigError
 from lit_implicit.layout import AbstractLayout
 from lit_implicit.module.base import AbstractLightningModule, Penalties
+from lit_implicit.module.initial_weights import load_initial_weights
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.operator import AbstractOperator, FixedPointMap
 from lit_implicit.regularizers import AbstractRegularizer
@@ -41,6 +42,8 @@ class ImplicitLightningModule(AbstractLightningModule):
         regularizers: Penalties that training adds to the loss, such as `JacobianNorm`. `train/loss`
             stays the objective's own; the penalties are logged beside it as `train/<name>`.
         init_weights: A checkpoint whose weights the model starts from.
+        init_parts: Which parts of that checkpoint become which parts of the model, such as
+            `{network.denoiser: operator.denoiser}`; None means all of both.
         compile: Whether solves call G compiled by `torch.compile`: true, a mode of it such as
             `reduce-overhead`, or settings `{mode, backend, dynamic, fullgraph, tracked}`. Training,
             validation and tests take it; penalties and measurements call G as it is. Checkpoints
@@ -49,8 +52,8 @@ class ImplicitLightningModule(AbstractLightningModule):
     Raises:
         CheckpointError: If `init_weights` cannot be read or does not fit the model.
         ConfigError: If two regularizers have the same name, a test setting or the adjoint does
-            not suit the solver, or a setting of `compile` is not known; in a solve, if G cannot be
-            compiled.
+            not suit the solver, the model has no such part as `init_parts` names, or a setting of
+            `compile` is not known; in a solve, if G cannot be compiled.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class ImplicitLightningModule(AbstractLightningModule):
         test_rtol: float | None = None,
         regularizers: Sequence[AbstractRegularizer] = (),
         init_weights: str | None = None,
+        init_parts: dict[str, str] | None = None,
         compile: bool | CompileMode | Compile | None = None,
     ) -> None:
         super().__init__(objective)
@@ -104,7 +108,7 @@ class ImplicitLightningModule(AbstractLightningModule):
                     "Leave one of them out, or derive a class with another name."
                 )
             self._means[f"train_{regularizer.name}"] = MeanMetric(nan_strategy="disable")
-        self._start_from(init_weights)
+        load_initial_weights(self, init_weights, init_parts)
 
     @property
     def train_equilibrium(self) -> Equilibrium:

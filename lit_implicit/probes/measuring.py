@@ -26,7 +26,7 @@ def measure_test_time_curve(
     solver: AbstractSolver | None = None,
     **settings: Any,
 ) -> TestTimeCurve:
-    """Measure error, residual and cost of the iterates y_0, ..., y_T on the samples of batches.
+    """Measure error, scores, residual and cost of the iterates y_0, ..., y_T on given batches.
 
     Args:
         equilibrium: The model, in evaluation mode.
@@ -43,7 +43,8 @@ def measure_test_time_curve(
         >>> curve = measure_test_time_curve(layer, objective, loader, n_iter=50)
         >>> curve.error_mean  # t = 0..50
     """
-    probe = TestTimeCurveProbe(n_iter, solver=solver, **settings)
+    scores = tuple(objective.scores)
+    probe = TestTimeCurveProbe(n_iter, solver=solver, scores=scores, **settings)
     curve: TestTimeCurve = _over(batches, probe, equilibrium, objective)
     return curve
 

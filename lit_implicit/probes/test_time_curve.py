@@ -1,5 +1,6 @@
 """Error, residual and cost as functions of the number of test-time iterations."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ class TestTimeCurve:
             decode. Of the first batch; how they are counted, see `flops_of`.
         seconds: Time behind y_t, per sample, in the same parts and what the solver does between
             them: the median over batches, each divided by its number of samples.
+        scores: Mean of each of the objective's scores, by its name.
         n_samples: Number of samples.
         rtol: The tolerance behind `converged`.
         batch_size: Samples in the batches that were timed, the largest number.
@@ -49,16 +51,18 @@ class TestTimeCurve:
     nonfinite: Tensor
     flops: Tensor
     seconds: Tensor
+    scores: Mapping[str, Tensor]
     n_samples: int
     rtol: float
     batch_size: int
 
     def columns(self) -> dict[str, list[float]]:
         """Return the curve as columns of a table, the first being `t`."""
-        settings = ("n_samples", "rtol", "batch_size")
-        names = [name for name in self.__dataclass_fields__ if name not in settings]
+        others = ("scores", "n_samples", "rtol", "batch_size")
+        names = [name for name in self.__dataclass_fields__ if name not in others]
         columns = {name: getattr(self, name).tolist() for name in names}
-        return {"t": [float(t) for t in range(len(self.error_mean))], **columns}
+        scores = {f"{name}_mean": mean.tolist() for name, mean in self.scores.items()}
+        return {"t": [float(t) for t in range(len(self.error_mean))], **columns, **scores}
 
 
 class TestTimeCurveProbe(AbstractProbe):
@@ -69,6 +73,7 @@ class TestTimeCurveProbe(AbstractProbe):
         rtol: Relative residual at which an iterate counts as converged.
         solver: The iteration; None means plain Picard iteration.
         seed: Seed of starts that are drawn.
+        scores: Names of the objective's scores that are measured, too.
 
     Example:
         >>> probe = TestTimeCurveProbe(n_iter=50)
@@ -85,13 +90,16 @@ class TestTimeCurveProbe(AbstractProbe):
         rtol: float = 1e-4,
         solver: AbstractSolver | None = None,
         seed: int = 0,
+        scores: Sequence[str] = (),
     ) -> None:
         super().__init__(seed)
         if n_iter < 1:
             raise ValueError(f"`TestTimeCurveProbe.n_iter` must be at least 1, got {n_iter}.")
         self.n_iter, self.rtol, self.solver = n_iter, rtol, solver
+        self.score_names = tuple(scores)
         for name in ("errors", "ratios", "flops", "seconds"):
             self.add_samples(name, n_iter + 1)
+        self.add_samples("scores", n_iter + 1, len(self.score_names))
         self.add_samples("sizes")
 
     def measure(
@@ -104,14 +112,18 @@ class TestTimeCurveProbe(AbstractProbe):
             cost = iteration_cost(equilibrium, x)
             flops = [cost.after(t) / n for t in range(self.n_iter + 1)]
             self.keep(flops=torch.tensor([flops], dtype=torch.float64))
-        errors, ratios = [], []
+        errors, ratios, scores = [], [], []
+        measures = [objective.scores[name] for name in self.score_names]
         watch = Stopwatch(self.device)
         for y, ratio in iterates(equilibrium, x, self.n_iter, self.solver, seed, watch):
             errors.append(objective.error(y, batch))
             ratios.append(ratio)
+            found = [measure(y, batch) for measure in measures]
+            scores.append(torch.stack(found, dim=1) if found else ratio.new_zeros(n, 0))
         self.keep(
             errors=torch.stack(errors, dim=1),
             ratios=torch.stack(ratios, dim=1),
+            scores=torch.stack(scores, dim=1),
             seconds=_seconds(watch)[None] / n,
             sizes=torch.tensor([n]),
         )
@@ -123,6 +135,7 @@ class TestTimeCurveProbe(AbstractProbe):
         errors = errors.where(finite, torch.nan)
         quantiles = torch.nanquantile(errors, errors.new_tensor([0.1, 0.5, 0.9]), dim=0)
         mean = errors.nanmean(0)
+        scores = self.kept("scores").where(finite[..., None], torch.nan).nanmean(0)
         return TestTimeCurve(
             error_mean=mean,
             error_std=(errors - mean).square().nanmean(0).sqrt(),
@@ -134,6 +147,7 @@ class TestTimeCurveProbe(AbstractProbe):
             nonfinite=(~finite).to(mean.dtype).mean(0),
             flops=self.kept("flops").mean(0),
             seconds=self.kept("seconds").median(0).values,
+            scores=dict(zip(self.score_names, scores.unbind(-1), strict=True)),
             n_samples=len(errors),
             rtol=self.rtol,
             batch_size=int(self.kept("sizes").max()),

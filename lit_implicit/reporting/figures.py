@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def draw_test_time_curve(curve: TestTimeCurve, title: str, trained: int | None = None) -> "Figure":
-    """Draw the error against the iterations, and below it the relative residual.
+    """Draw the error against the iterations, below it the scores, and the relative residual.
 
     What an iteration costs stands in the title: time and operations grow with t in a straight line.
     An error that falls by more than a factor of 50 is drawn on a log scale.
@@ -23,7 +23,7 @@ def draw_test_time_curve(curve: TestTimeCurve, title: str, trained: int | None =
         title: Text above the picture: model, stage, solver.
         trained: Number of iterations in training, drawn as a vertical line.
     """
-    figure, (top, bottom) = _axes(2)
+    figure, (top, *middle, bottom) = _axes(2 + len(curve.scores))
     t = torch.arange(len(curve.error_mean))
     low = (curve.error_mean - curve.error_std).clamp(min=0)
     top.fill_between(
@@ -34,10 +34,13 @@ def draw_test_time_curve(curve: TestTimeCurve, title: str, trained: int | None =
     _scale_errors(top, curve.error_mean)
     cost = cost_in_words(curve.flops.tolist(), curve.seconds.tolist())
     top.set_title(f"{title}\n{curve.n_samples} samples; {cost}", fontsize="medium")
+    for number, (axes, (name, mean)) in enumerate(zip(middle, curve.scores.items(), strict=True)):
+        axes.plot(t, mean, marker=".", color=f"C{number + 2}")
+        axes.set_ylabel(f"{name}, mean")
     bottom.semilogy(t, curve.relative_residual.clamp(min=1e-16), marker=".", color="C1")
     bottom.set_ylabel("median relative residual\n|G(z) - z| / |G(z)|  (log scale)")
     bottom.set_xlabel("iterations t")
-    _mark_training((top, bottom), trained)
+    _mark_training((top, *middle, bottom), trained)
     top.legend(fontsize="small")
     return figure
 

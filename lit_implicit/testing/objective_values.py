@@ -24,6 +24,7 @@ def per_sample(case: ObjectiveCase) -> str:
         "loss": objective.loss(y, case.batch),
         "error": objective.error(y, case.batch),
         "distance": objective.distance(y, case.near(y), case.batch),
+        **{f"scores[{k!r}]": score(y, case.batch) for k, score in objective.scores.items()},
     }
     for name, value in values.items():
         if not isinstance(value, Tensor) or value.shape != (n,):
@@ -38,7 +39,7 @@ def per_sample(case: ObjectiveCase) -> str:
                 f"{int((~value.isfinite()).sum())} of {n} not finite. Keep quotients and "
                 "logarithms away from zero."
             )
-        if name != "loss" and bool((value < 0).any()):
+        if name in ("error", "distance") and bool((value < 0).any()):
             raise BrokenError(
                 f"`{name}` must not be negative, got {float(value.min()):.3g}. Curves show it on a "
                 "logarithmic axis: return a size, or one minus a score."

@@ -1,7 +1,7 @@
 """Pictures of photographs: truth, observation, answers and errors, with their PSNR."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -9,6 +9,7 @@ from lit_implicit_imaging.batch import ImagingBatch
 from lit_implicit_imaging.measures import psnr
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
 _SHOWN = 3
@@ -24,7 +25,8 @@ def draw_answers(y: Tensor, batch: ImagingBatch) -> "Figure":
         y: Answers, shape `(n, channels, height, width)`.
         batch: The photographs.
     """
-    return draw_panels({"observation": batch.x.observation, "answer": y}, batch, error_of="answer")
+    images = {"observation": batch.x.observation, "answer": y}
+    return draw_panels(images, batch, errors_of=["answer"])
 
 
 def draw_iterates(iterates: Mapping[int, Tensor], y: Tensor, batch: ImagingBatch) -> "Figure":
@@ -43,7 +45,7 @@ def draw_panels(
     images: Mapping[str, Tensor],
     batch: ImagingBatch,
     *,
-    error_of: str | None = None,
+    errors_of: Sequence[str] = (),
     rows: Sequence[int] | None = None,
 ) -> "Figure":
     """Draw images side by side, one photograph a row, each with its PSNR.
@@ -51,7 +53,7 @@ def draw_panels(
     Args:
         images: Of each column its title and images, shape `(n, channels, height, width)`.
         batch: The photographs; where the truth is known, it is the first column.
-        error_of: The column whose absolute error is drawn in one more.
+        errors_of: Columns whose absolute errors are drawn, too, where the truth is known.
         rows: Which photographs; None means the first three.
     """
     from matplotlib.figure import Figure
@@ -59,7 +61,8 @@ def draw_panels(
     shown = list(rows if rows is not None else range(min(_SHOWN, len(batch.index))))
     truth = batch.target
     columns = dict(images) if truth is None else {"truth": truth, **images}
-    n_columns = len(columns) + (error_of is not None and truth is not None)
+    errors = {} if truth is None else {name: images[name] - truth for name in errors_of}
+    n_columns = len(columns) + len(errors)
     figure = Figure(figsize=(2.3 * n_columns, 2.5 * len(shown)), layout="constrained")
     grid = figure.subplots(len(shown), n_columns, squeeze=False)
     for axes in grid.flat:
@@ -70,15 +73,16 @@ def draw_panels(
             grid[row, number].imshow(_pixels(of[i]), cmap="gray", vmin=0, vmax=1)
             label = title if decibels is None else f"{title}, {float(decibels[i]):.2f} dB"
             grid[row, number].set_title(label, fontsize=9)
-    if truth is not None and error_of is not None:
-        errors = (images[error_of] - truth).abs().mean(dim=1)
+    for number, (title, error) in enumerate(errors.items(), len(columns)):
+        sizes = error.detach().abs().float().mean(dim=1).cpu().numpy()
         for row, i in enumerate(shown):
-            drawn = grid[row, -1].imshow(errors[i].float().cpu(), cmap="magma", vmin=0, vmax=_ERROR)
-            grid[row, -1].set_title(f"|{error_of} - truth|", fontsize=9)
+            drawn = grid[row, number].imshow(sizes[i], cmap="magma", vmin=0, vmax=_ERROR)
+            grid[row, number].set_title(f"|{title} - truth|", fontsize=9)
+    if errors:
         figure.colorbar(drawn, ax=grid[:, -1].tolist(), shrink=0.8)
     return figure
 
 
-def _pixels(image: Tensor) -> Tensor:
+def _pixels(image: Tensor) -> "np.ndarray[Any, Any]":
     """Return an image as matplotlib takes it: channels last, within [0, 1]."""
-    return image.detach().float().clamp(0, 1).permute(1, 2, 0).squeeze(-1).cpu()
+    return image.detach().float().clamp(0, 1).permute(1, 2, 0).squeeze(-1).cpu().numpy()

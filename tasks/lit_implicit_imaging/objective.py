@@ -1,6 +1,6 @@
 """What is asked of a model that restores photographs: its loss, error and perturbations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,9 +87,10 @@ class ImagingObjective(AbstractObjective):
         """Return the root of the mean squared error of each image."""
         return squared_error(y, self.target(batch)).sqrt()
 
-    def scores(self, y: Any, batch: Any) -> Mapping[str, Tensor]:
-        """Return the peak signal-to-noise ratio of each image, in dB."""
-        return {"psnr": psnr(y, self.target(batch))}
+    @property
+    def scores(self) -> Mapping[str, Callable[[Any, Any], Tensor]]:
+        """The peak signal-to-noise ratio of each image, in dB."""
+        return {"psnr": lambda y, batch: psnr(y, self.target(batch))}
 
     def distance(self, y: Any, y2: Any, batch: Any) -> Tensor:
         """Return the 2-norm of the difference of two images."""

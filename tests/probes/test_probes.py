@@ -8,7 +8,13 @@ from affine_task import AffineObjective, AffineOperator
 from torch import nn
 
 from lit_implicit import AbstractOperator, Anderson, Equilibrium, Mode, Perturbed, Picard
-from lit_implicit.probes import LipschitzCurveProbe, RegularityProbe, TestTimeCurveProbe, iterates
+from lit_implicit.probes import (
+    LipschitzCurveProbe,
+    RegularityProbe,
+    TestTimeCurveProbe,
+    iterates,
+    measure_test_time_curve,
+)
 from lit_implicit.probes.double import double_model
 from lit_implicit.probes.iterates import seed_of_batch
 
@@ -59,9 +65,29 @@ def test_test_time_curve_matches_the_closed_form_over_batches():
     assert curve.n_samples == 7
     # w^t / gain_{t+1} is at most 0.1 from t = 3 on: 0.125 / 1.875.
     assert curve.converged.tolist() == [0.0] * 3 + [1.0] * (T - 2)
+    assert curve.scores == {}
     columns = curve.columns()
     assert columns["t"] == list(range(T + 1))
     assert {len(values) for values in columns.values()} == {T + 1}
+
+
+class Scored(AffineObjective):
+    @property
+    def scores(self):
+        return {"first": lambda y, b: y[:, 0], "squared": lambda y, b: self.error(y, b).square()}
+
+
+def test_test_time_curve_holds_the_means_of_the_scores_of_samples_that_stay_finite():
+    one = batch(5)
+    one[0][2] = torch.nan
+    curve = measure_test_time_curve(equilibrium(), Scored(), [one], T)
+    x = one[0][[0, 1, 3, 4]]
+    assert torch.allclose(curve.scores["first"], GAIN * x[:, 0].mean())
+    squared = (2 - GAIN).square() * x.square().sum(1).mean()
+    assert torch.allclose(curve.scores["squared"], squared)
+    columns = curve.columns()
+    assert columns["squared_mean"] == curve.scores["squared"].tolist()
+    assert "scores" not in columns
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

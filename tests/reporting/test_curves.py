@@ -39,7 +39,10 @@ def test_curve_files_hold_what_is_not_finite(tmp_path):
 def test_errors_over_orders_of_magnitude_are_drawn_on_a_log_scale(least, scale):
     mean = torch.linspace(1, least, 5)
     per_t = dict.fromkeys(TestTimeCurve.__dataclass_fields__, mean)
-    curve = TestTimeCurve(**{**per_t, "n_samples": 3, "rtol": 1e-4, "batch_size": 3})
-    top = draw_test_time_curve(curve, "title").axes[0]
+    scores = {"decibels": -mean}
+    settings = {"scores": scores, "n_samples": 3, "rtol": 1e-4, "batch_size": 3}
+    top, middle, _ = draw_test_time_curve(TestTimeCurve(**{**per_t, **settings}), "title").axes
+    assert middle.get_ylabel() == "decibels, mean"
+    assert middle.lines[0].get_ydata().tolist() == (-mean).tolist()
     assert top.get_yscale() == scale
     assert ("log scale" in top.get_ylabel()) == (scale == "log")

@@ -1,0 +1,70 @@
+"""Weights to start from: of a checkpoint, or of parts of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from lit_implicit.checkpoint_io import read_checkpoint
+from lit_implicit.errors import CheckpointError, ConfigError
+
+
+def load_initial_weights(
+    module: nn.Module, path: str | None, parts: Mapping[str, str] | None
+) -> None:
+    """Give a model the weights of a checkpoint, or some of its parts those of the checkpoint's.
+
+    Args:
+        module: The model.
+        path: The checkpoint; None leaves the model as it is.
+        parts: Names of parts of the checkpoint, each with the part of the model that gets its
+            weights, such as `{network.denoiser: operator.denoiser}`. An empty name is the whole.
+            None loads all into all.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read, or its weights do not fit.
+        ConfigError: If there are parts without a checkpoint, or the model has no such part.
+    """
+    if path is None:
+        if parts:
+            raise ConfigError("`model.init_parts` names parts of no checkpoint: give one by "
+                              "`model.init_weights`.")  # fmt: skip
+        return
+    try:
+        weights = read_checkpoint(path, plain=True)["state_dict"]
+    except CheckpointError as err:
+        raise CheckpointError(f"`model.init_weights`: {err}") from err
+    for source, target in (parts or {"": ""}).items():
+        chosen = _below(weights, source)
+        if not chosen:
+            raise CheckpointError(
+                f"`model.init_parts`: {path!r} holds no weights below {source!r}. It holds: "
+                f"{', '.join(_prefixes(weights))}."
+            )
+        try:
+            _part(module, target).load_state_dict(chosen)
+        except RuntimeError as err:
+            where = f", {target!r}" if target else ""
+            raise CheckpointError(
+                f"`model.init_weights` {path!r} does not fit the model{where}: {err}"
+            ) from err
+
+
+def _below(weights: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    start = f"{prefix}." if prefix else ""
+    return {name[len(start) :]: w for name, w in weights.items() if name.startswith(start)}
+
+
+def _prefixes(weights: Mapping[str, Any]) -> list[str]:
+    """Return the names of the parts of the first two levels."""
+    return sorted({".".join(name.split(".")[:2]) for name in weights})
+
+
+def _part(module: nn.Module, name: str) -> nn.Module:
+    try:
+        return module.get_submodule(name)
+    except AttributeError as err:
+        known = [n for n, _ in module.named_modules() if n and n.count(".") < 2]
+        raise ConfigError(
+            f"`model.init_parts`: the model has no part {name!r}. It has: {', '.join(known)}."
+        ) from err
