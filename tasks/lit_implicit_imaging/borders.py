@@ -79,7 +79,8 @@ def _wiener_gain(image: Tensor, kernel: Tensor, noise: float) -> Tensor:
     noise_power = max(noise, 1e-3) ** 2
     variance = image.var(dim=(-2, -1), keepdim=True) - noise_power
     scale = variance.clamp(min=noise_power) * height * width / seen.sum((-2, -1), keepdim=True)
-    return power / (power + noise_power * square / scale)
+    gain: Tensor = power / (power + noise_power * square / scale)
+    return gain
 
 
 def _extend_axis(image: Tensor, axis: int, before: int, after: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Prediction on photographs of one's own, which are of any size and have no target."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +40,7 @@ def test_each_file_is_a_batch_of_its_size(folder, n_workers):
         assert np.allclose(batch.x.kernel[0, 0], KERNEL, rtol=1e-15)
         assert all(length % 8 == 0 for length in batch.x.observation.shape[2:])
         seen = batch.without_margin(batch.x.observation)[0]
-        assert torch.equal(seen, torch.from_numpy(pixels(i, *size)).permute(2, 0, 1) / 255.0)
+        assert torch.equal(seen, torch.from_numpy(pixels(i, *size)).permute(2, 0, 1).double() / 255)
 
 
 def test_without_files_the_test_split_is_predicted(folder):
@@ -61,13 +63,18 @@ def test_files_need_one_noise_level(folder):
         data(folder, "own", noise=(0.01, 0.1))
 
 
-def test_files_that_cannot_be_restored(folder):
-    with pytest.raises(DataError, match="neither a file nor a folder"):
-        data(folder, "nothing.png")
+def test_files_that_cannot_be_restored_are_left_out_and_named(folder, caplog):
     write(folder / "own/small.png", pixels(0, 2, 9))
     (folder / "own/broken.png").write_bytes(b"")
-    samples = data(folder, "own/small.png", "own/broken.png").predict_dataloader().dataset
-    with pytest.raises(DataError, match=r"small.png' \(9 x 2\) is smaller than .* \(5 x 3; width"):
-        samples[0]
-    with pytest.raises(DataError, match="broken.png' is no image"):
-        samples[1]
+    with caplog.at_level(logging.INFO):
+        module = data(folder, "own")
+    assert [batch.files[0][-5:] for batch in module.predict_dataloader()] == ["a.png", "b.png"]
+    broken, small = [record.message for record in caplog.records]
+    assert "broken.png' is no image" in broken
+    assert "small.png' (9 x 2) is smaller than the blur kernel (5 x 3; width x height)" in small
+    with pytest.raises(
+        DataError, match=r"hold nothing to restore. .*small.png' .* .*broken.png' i"
+    ):
+        data(folder, "own/small.png", "own/broken.png")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        data(folder, "nothing.png")
