@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 
 from lit_implicit.errors import DataError
@@ -11,7 +12,7 @@ FILES = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png",
     "grass.png", "gravel.png", "ihc.png", "moon.png", "motorcycle_left.png", "rocket.jpg",
 )  # fmt: skip
-"""Files of scikit-image's wheel, in the public domain or under CC0, without restrictions known.
+"""Files of scikit-image's wheel: public domain, CC0, or no restriction known.
 
 Left out are its photographs that are mostly dark, blurred themselves, or seen from elsewhere.
 """
@@ -34,7 +35,9 @@ def sample_photographs(split: str, crop: int) -> list[Photograph]:
     Raises:
         DataError: If no part is so large; if scikit-image, or one of the photographs, is not there.
     """
-    parts = [part for file in FILES for part in _parts(_read(file), Path(file).stem, split)]
+    cut = [list(_parts(_read(file), Path(file).stem, split)) for file in FILES]
+    # The first part of each, then the second ones: a few parts are of many photographs.
+    parts = [part for turn in zip_longest(*cut) for part in turn if part is not None]
     found = [part for part in parts if min(part.size) >= crop]
     if not found:
         largest = max(min(part.size) for part in parts)

@@ -23,6 +23,7 @@ def test_there_are_enough_of_each_split():
         part.name for split in ("train", "val", "test") for part in sample_photographs(split, 8)
     ]
     assert len(set(names)) == 97
+    assert len({part.name.split("_")[0] for part in sample_photographs("test", 8)[:12]}) == 12
 
 
 @pytest.mark.parametrize("size", [(300, 451), (512, 512), (40, 203)])
