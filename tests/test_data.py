@@ -7,7 +7,7 @@ import torch
 from affine_task import AffineObjective, AffineOperator
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from lit_implicit import ImplicitLightningModule
 from lit_implicit.data import EpochDataLoader
@@ -37,6 +37,26 @@ def test_order_is_a_function_of_seed_and_epoch_alone():
     assert batches(data, 1) != first
     other = EpochDataLoader(TensorDataset(torch.arange(N)), BATCH, seed=8)
     assert batches(other, 0) != first
+
+
+class Asked(Dataset):
+    """Hands out what it was asked for."""
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, item):
+        return torch.tensor(item)
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_a_dataset_may_ask_for_the_epoch(n_workers):
+    options = {"num_workers": n_workers, "persistent_workers": n_workers > 0}
+    data = EpochDataLoader(Asked(), BATCH, seed=7, with_epoch=True, **options)
+    for epoch in (5, 6):  # of workers that live on, too
+        data.sampler.set_epoch(epoch)
+        asked = [tuple(item) for batch in data for item in batch.tolist()]
+        assert asked == [(epoch, i) for i in samples(loader(), epoch)]
 
 
 def of_two_ranks(rank):

@@ -141,7 +141,7 @@ class ImagingDataModule(LightningDataModule):
     def predict_dataloader(self) -> Any:
         """Return the files, each a batch, where there are any; else the test batches."""
         if self._own is not None:
-            return DataLoader(self._own, batch_size=None, num_workers=self.num_workers)
+            return self._loader(self._own, 1)
         return self.test_dataloader()
 
     def _make(self, split: str) -> ImagingSamples:
@@ -154,7 +154,7 @@ class ImagingDataModule(LightningDataModule):
             )
         most = self.n_photographs[split]
         if self.root is None:
-            found = [p for p in sample_photographs(split) if min(p.size) >= self.crop][:most]
+            found = sample_photographs(split, self.crop)[:most]
         else:
             found = read_split(Path(self.root).expanduser(), split, self.crop, most)
         settings = SampleSettings(

@@ -84,7 +84,7 @@ def read_split(root: Path, split: str, crop: int, most: int | None) -> list[Phot
         try:
             photograph = read_photograph(path)
         except DataError as err:
-            unreadable.append(str(err))
+            unreadable.append(str(err).rstrip("."))
             continue
         (kept if min(photograph.size) >= crop else small).append(photograph)
     if not kept:
@@ -110,7 +110,7 @@ def _reasons(unreadable: list[str], small: list[Photograph], crop: int) -> list[
     """Return a line for each kind of photograph that is left out."""
     lines = []
     if unreadable:
-        lines.append(f"left out {len(unreadable)} unreadable: {_some(unreadable)}")
+        lines.append(f"left out {len(unreadable)} unreadable: {_some(unreadable)}.")
     if small:
         names = [f"{p.name!r} ({p.size[1]} x {p.size[0]})" for p in small]
         lines.append(

@@ -91,7 +91,7 @@ def _find(given: str) -> list[Path]:
 
 
 def _read_image(path: Path) -> NDArray[Any]:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -104,9 +104,11 @@ def _read_image(path: Path) -> NDArray[Any]:
                 return np.array(upright.convert("RGB"))
     except DataError:
         raise
+    except UnidentifiedImageError as err:
+        raise DataError(f"{str(path)!r} is no image that Pillow knows.") from err
     except Exception as err:  # Pillow's readers raise what they happen upon
         raise DataError(
-            f"{str(path)!r} cannot be read as an image: {type(err).__name__}: {err}"
+            f"{str(path)!r} cannot be read as an image: {type(err).__name__}: {err}."
         ) from err
 
 
@@ -114,7 +116,7 @@ def _read_array(path: Path) -> NDArray[Any]:
     try:
         pixels = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as err:
-        raise DataError(f"{str(path)!r} cannot be read as an array: {err}") from err
+        raise DataError(f"{str(path)!r} cannot be read as an array: {err}.") from err
     return _check_values(path, pixels)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 
 from lit_implicit.errors import DataError
@@ -11,7 +12,7 @@ FILES = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png",
     "grass.png", "gravel.png", "ihc.png", "moon.png", "motorcycle_left.png", "rocket.jpg",
 )  # fmt: skip
-"""Files of scikit-image's wheel, in the public domain or under CC0, without restrictions known.
+"""Files of scikit-image's wheel: public domain, CC0, or no restriction known.
 
 Left out are its photographs that are mostly dark, blurred themselves, or seen from elsewhere.
 """
@@ -20,20 +21,32 @@ Left out are its photographs that are mostly dark, blurred themselves, or seen f
 _QUARTERS = {"train": (0, 2), "val": (2, 3), "test": (3, 4)}
 
 
-def sample_photographs(split: str) -> list[Photograph]:
-    """Return a split of scikit-image's photographs.
+def sample_photographs(split: str, crop: int) -> list[Photograph]:
+    """Return a split of scikit-image's photographs, those that a crop fits into.
 
     Each is cut across its longer side: the first half is for training, the third quarter for
     validation, the last for test. These strips are then cut into parts that are nearly square: 19
-    for training, 39 for each of the others.
+    for training, 39 for each of the others, all but five of these of 128 pixels a side or more.
 
     Args:
         split: `train`, `val` or `test`.
+        crop: Height and width that a part must have at least.
 
     Raises:
-        DataError: If scikit-image, or one of the photographs, is not there.
+        DataError: If no part is so large; if scikit-image, or one of the photographs, is not there.
     """
-    return [part for file in FILES for part in _parts(_read(file), Path(file).stem, split)]
+    cut = [list(_parts(_read(file), Path(file).stem, split)) for file in FILES]
+    # The first part of each, then the second ones: a few parts are of many photographs.
+    parts = [part for turn in zip_longest(*cut) for part in turn if part is not None]
+    found = [part for part in parts if min(part.size) >= crop]
+    if not found:
+        largest = max(min(part.size) for part in parts)
+        raise DataError(
+            f"scikit-image's photographs for {split} (`data.root: null`) have at most {largest} "
+            f"pixels a side, less than `data.crop` {crop}. Give a smaller crop, or name a folder "
+            "of larger photographs."
+        )
+    return found
 
 
 def _read(file: str) -> Photograph:

@@ -190,6 +190,13 @@ def test_settings_of_one_thing_leave_the_others(root):
     assert (twice - 2 * noise).abs().max() < 1e-6
 
 
+def test_without_an_epoch_it_is_the_first(root):
+    """As where Lightning takes another sampler, to overfit a few batches."""
+    made = data(root)._samples["train"]
+    assert torch.equal(made[3].x.observation, made[(0, 3)].x.observation)
+    assert not torch.equal(made[3].x.observation, made[(1, 3)].x.observation)
+
+
 def test_samples_can_be_sent_to_workers_that_are_started_afresh(root):
     for options in ({}, {"kernel": "gaussian"}):
         module = data(root, **options)
