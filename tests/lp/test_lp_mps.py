@@ -116,7 +116,8 @@ def test_solution_objective_and_row_duals_are_those_of_the_file(tmp_path, sense)
     answer = LPOracle().solve(found.program)
     value, y, duals = highs(path)
     assert answer.status is LPStatus.OPTIMAL
-    assert found.objective(answer.y) == pytest.approx(value, rel=1e-12)
+    # As near as the variables: two solves of the same program by rows that differ.
+    assert found.objective(answer.y) == pytest.approx(value, rel=1e-9)
     np.testing.assert_allclose(answer.y, y, atol=1e-9)
     np.testing.assert_allclose(found.row_duals(-answer.row_duals), duals, atol=1e-9)
 

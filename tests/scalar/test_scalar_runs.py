@@ -34,7 +34,8 @@ def test_task_is_registered_and_its_classes_can_be_imported():
 
 def test_curve_of_an_operator_without_parameters_is_the_closed_form(cli, tmp_path, capsys):
     code = cli("curve", "--model.operator=ScalarReciprocal", "--data.dtype=float64",
-               "--data.points=grid", "--data.closest=1e-4", "--n_iter=20")  # fmt: skip
+               "--data.points=grid", "--data.closest=1e-4", "--n_iter=20", "--audit.factor=2",
+               "--audit.n_starts=1")  # fmt: skip
     assert code == 0, capsys.readouterr().err
     (folder,) = (tmp_path / "runs" / "scalar").iterdir()
     curve = json.loads((folder / "figures" / "test_lipschitz_curve.json").read_text())
