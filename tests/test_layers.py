@@ -13,7 +13,7 @@ LAYERS = [
     {"layout", "tree"},
     {"compilation", "contract", "operator", "solvers"},
     {"adjoints"},
-    {"equilibrium", "objective", "regularizers", "probes"},
+    {"equilibrium", "objective", "regularizers", "spectral", "probes"},
     {"module", "data", "callbacks", "reporting", "loading", "checkpoint_io"},
     {"cli", "testing"},
 ]

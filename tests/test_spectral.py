@@ -28,7 +28,7 @@ def test_the_estimate_is_the_largest_eigenvalue():
     x = random(3, 6)
     g, solution = Equilibrium(Affine(symmetric(6, 0.8)), SOLVER).solve(x)
     found = spectral_radius(g, solution.z, generator(), 60)
-    assert torch.allclose(found, torch.full((3,), 0.8).double(), rtol=1e-9)
+    assert torch.allclose(found, torch.full((3,), 0.8, dtype=torch.float64), rtol=1e-9)
 
 
 def test_systems_of_different_sizes_have_their_own():
@@ -37,7 +37,9 @@ def test_systems_of_different_sizes_have_their_own():
     ]
     g, solution = Equilibrium(RaggedAffine(0.9), SOLVER).solve(systems(*parts))
     found = spectral_radius(g, solution.z, generator(), 80)
-    assert torch.allclose(found, 0.9 * torch.tensor([0.9, 0.5, 0.7]).double(), rtol=1e-9)
+    assert torch.allclose(
+        found, 0.9 * torch.tensor([0.9, 0.5, 0.7], dtype=torch.float64), rtol=1e-9
+    )
 
 
 def test_a_map_that_forgets_its_state_has_radius_zero_and_a_finite_gradient():
@@ -64,7 +66,9 @@ def test_only_what_is_above_the_limit_is_penalised():
     for radius, expected in ((0.8, 0.0), (0.99, 0.09**2)):
         g, solution = Equilibrium(Affine(symmetric(6, radius)), SOLVER).solve(random(2, 6))
         found = SpectralRadius(1.0, limit=0.9, n_steps=60).penalty(g, solution, step=3)
-        assert torch.allclose(found, torch.full((2,), expected).double(), rtol=1e-6, atol=1e-12)
+        assert torch.allclose(
+            found, torch.full((2,), expected, dtype=torch.float64), rtol=1e-6, atol=1e-12
+        )
 
 
 def test_draws_are_a_function_of_seed_and_step():
