@@ -6,8 +6,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Mask, Ragged, Real, widest_dtype
+from lit_implicit.layout import AbstractLayout, Mask, Ragged, widest_dtype
 from lit_implicit.solvers import AbstractStepper, Evaluation
+from lit_implicit.solvers.arrays import State
 
 Run: TypeAlias = Callable[..., tuple[Any, ...]]
 """A step of `lit_implicit.compilation.step`, compiled or not."""
@@ -37,7 +38,7 @@ class RingStepper(AbstractStepper):
         self.gram, self.fresh = torch.empty(0), torch.empty(0)
         self.slots: list[Tensor] = []
 
-    def step(self, at: Evaluation) -> Real:
+    def step(self, at: Evaluation) -> State:
         z, gz = at.z, at.gz
         if self.last is None:
             return self._first(at)
@@ -54,9 +55,9 @@ class RingStepper(AbstractStepper):
         )
         at.note(residual_norm, g_norm)
         self.last, self.count = (z, gz, residual_norm), self.count + 1
-        return z_next  # type: ignore[no-any-return]
+        return z_next
 
-    def _first(self, at: Evaluation) -> Real:
+    def _first(self, at: Evaluation) -> State:
         """Take the plain step that comes before there is a difference to remember."""
         # The start may ask for a gradient, which no later iterate does. The next iterate must not
         # be the very tensor that is remembered: that would ask for a graph of its own.

@@ -7,7 +7,8 @@ device, they take tensors, and none of these functions waits for it.
 """
 
 import sys
-from typing import Any, TypeAlias
+from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,169 +24,186 @@ Flags = Bool[Any, "..."]
 """Samples or slots, marked: a tensor, or a NumPy array."""
 
 
-class Tensors:
-    """The algebra on tensors."""
+class AbstractAlgebra(ABC):
+    """What steps need beside operators and indices, which both kinds of arrays have."""
 
-    first_room = 4
-    """States that a stack has room for to begin with."""
-    where = staticmethod(torch.where)
-    hypot = staticmethod(torch.hypot)
-    zeros_like = staticmethod(torch.zeros_like)
+    first_room: int
+    """States that a history has room for to begin with."""
 
-    @staticmethod
-    def constant(values: State) -> State:
+    @abstractmethod
+    def dtype(self, values: State) -> torch.dtype:
+        """Return the dtype, as torch calls it."""
+
+    @abstractmethod
+    def constant(self, values: State) -> State:
         """Return the same numbers, without a gradient."""
-        return values.detach()
 
-    @staticmethod
-    def dtype(values: State) -> torch.dtype:
-        """Return the dtype."""
+    @abstractmethod
+    def flags(self, flags: Flags, state: State) -> Flags:
+        """Return flags in NumPy as they are needed where a state lies."""
+
+    @abstractmethod
+    def room(self, state: State, size: int) -> State:
+        """Return an empty stack of states like one, `(size, *state)`."""
+
+    @abstractmethod
+    def zeros(self, state: State, *shape: int) -> Numbers:
+        """Return zeros of the widest dtype of a state's device."""
+
+    @abstractmethod
+    def zeros_like(self, state: State) -> State:
+        """Return a state of zeros."""
+
+    @abstractmethod
+    def write(self, slot: State, state: State) -> None:
+        """Write a state to a slot of a stack."""
+
+    @abstractmethod
+    def write_difference(self, slot: State, newer: State, older: State) -> None:
+        """Write `newer - older` to a slot of a stack."""
+
+    @abstractmethod
+    def diagonal(self, matrices: Numbers) -> Numbers:
+        """Return the diagonals of matrices `(n, k, k)`, as a view to write to: `(n, k)`."""
+
+    @abstractmethod
+    def fill(self, values: Numbers, where: Flags, number: float) -> None:
+        """Write a number where flags, which broadcast, say so."""
+
+    @abstractmethod
+    def where(self, flags: Flags, values: Numbers, number: float) -> Numbers:
+        """Return values where flags are set, and a number elsewhere."""
+
+    @abstractmethod
+    def hypot(self, a: Numbers, b: Numbers) -> Numbers:
+        """Return the square roots of `a**2 + b**2`."""
+
+    @abstractmethod
+    def may_be_any(self, flags: Flags) -> bool:
+        """Tell whether one is set, or that nobody knows, as a GPU would have to answer."""
+
+    @abstractmethod
+    def weights(self, matrices: Numbers, rhs: Numbers) -> Numbers:
+        """Solve M w = rhs, `(n, k, k)` and `(n, k)`: not finite where M is singular."""
+
+    @abstractmethod
+    def sound(self, weights: Numbers) -> Numbers:
+        """Return the weights of each sample, `(n, k)`, but zeros where one of them is not finite.
+
+        A sample has failed there, or its sums have overflowed: it takes a plain step.
+        """
+
+
+class _Tensors(AbstractAlgebra):
+    first_room = 4
+
+    def dtype(self, values: State) -> torch.dtype:
         dtype: torch.dtype = values.dtype
         return dtype
 
-    @staticmethod
-    def room(state: State, size: int) -> State:
-        """Return an empty stack of states, `(size, *state)`."""
-        return state.new_empty(size, *state.shape)
+    def constant(self, values: State) -> State:
+        return values.detach()
 
-    @staticmethod
-    def flags(flags: Flags, state: State) -> Flags:
-        """Return flags in NumPy as they are needed where a state lies."""
+    def flags(self, flags: Flags, state: State) -> Flags:
         return torch.as_tensor(flags, device=state.device)
 
-    @staticmethod
-    def room_for(states: list[State], size: int) -> State:
-        """Return a stack of so many states, of which these are the first."""
-        stack = states[0].new_empty(size, *states[0].shape)
-        for slot, state in zip(stack, states, strict=False):
-            slot.copy_(state)
-        return stack
+    def room(self, state: State, size: int) -> State:
+        return state.new_empty(size, *state.shape)
 
-    @staticmethod
-    def zeros(state: State, *shape: int) -> Numbers:
-        """Return zeros of the widest dtype of a state's device."""
+    def zeros(self, state: State, *shape: int) -> Numbers:
         return state.new_zeros(*shape, dtype=widest_dtype(state.device))
 
-    @staticmethod
-    def enlarged(stack: State, more: int) -> State:
-        """Return a stack with room for more states, whose present ones are no more than that."""
-        return torch.cat([stack, torch.empty_like(stack[:more])])
+    def zeros_like(self, state: State) -> State:
+        return torch.zeros_like(state)
 
-    @staticmethod
-    def padded(matrices: Numbers, more: int) -> Numbers:
-        """Return matrices `(n, k, k)` with zeros as more rows and columns."""
-        return torch.nn.functional.pad(matrices, (0, more, 0, more))
+    def write(self, slot: State, state: State) -> None:
+        slot.copy_(state)
 
-    @staticmethod
-    def write_difference(slot: State, newer: State, older: State) -> None:
-        """Write `newer - older` to a slot of a stack."""
+    def write_difference(self, slot: State, newer: State, older: State) -> None:
         try:
             torch.sub(newer, older, out=slot)
         except RuntimeError:  # forward-mode derivatives do not know `out`
             slot.copy_(newer - older)
 
-    @staticmethod
-    def diagonal(matrices: Numbers) -> Numbers:
-        """Return the diagonals of matrices `(n, k, k)`, a view that can be written to: `(n, k)`."""
+    def diagonal(self, matrices: Numbers) -> Numbers:
         return matrices.diagonal(dim1=-2, dim2=-1)
 
-    @staticmethod
-    def fill(values: Numbers, where: Flags, number: float) -> None:
-        """Write a number where flags say so; they broadcast."""
+    def fill(self, values: Numbers, where: Flags, number: float) -> None:
         values.masked_fill_(where, number)
 
-    @staticmethod
-    def may_be_any(flags: Flags) -> bool:
-        """Tell whether one is set, or that nobody knows: a GPU would have to answer."""
+    def where(self, flags: Flags, values: Numbers, number: float) -> Numbers:
+        return torch.where(flags, values, number)
+
+    def hypot(self, a: Numbers, b: Numbers) -> Numbers:
+        return torch.hypot(a, b)
+
+    def may_be_any(self, flags: Flags) -> bool:
         return torch.compiler.is_compiling() or flags.device.type != "cpu" or bool(flags.any())
 
-    @staticmethod
-    def weights(matrices: Numbers, rhs: Numbers) -> Numbers:
-        """Solve M w = rhs, `(n, k, k)` and `(n, k)`: not finite where M is singular."""
+    def weights(self, matrices: Numbers, rhs: Numbers) -> Numbers:
         solved, _ = torch.linalg.solve_ex(matrices, rhs.to(matrices.dtype)[..., None])
         return solved[..., 0]
 
-    @staticmethod
-    def sound(weights: Numbers) -> Numbers:
-        """Return the weights of each sample, `(n, k)`, but zeros where one of them is not finite.
-
-        A sample has failed there, or its sums have overflowed: it takes a plain step.
-        """
+    def sound(self, weights: Numbers) -> Numbers:
         # NaN or infinity times zero is NaN, for the whole sample.
         return (weights + (0 * weights).sum(-1, keepdim=True)).nan_to_num(0.0, 0.0, 0.0)
 
 
-class Host:
-    """The same on NumPy arrays. The caller has silenced the warnings of numbers not finite."""
+class _Arrays(AbstractAlgebra):
+    """Its caller has silenced NumPy's warnings of numbers that are not finite."""
 
     first_room = sys.maxsize  # on a CPU, memory that was never written to does not exist
-    where = staticmethod(np.where)
-    hypot = staticmethod(np.hypot)
-    zeros_like = staticmethod(np.zeros_like)
 
-    @staticmethod
-    def constant(values: State) -> State:
-        return values
-
-    @staticmethod
-    def dtype(values: State) -> torch.dtype:
+    def dtype(self, values: State) -> torch.dtype:
         return torch.float32 if values.dtype == np.float32 else torch.float64
 
-    @staticmethod
-    def room(state: State, size: int) -> State:
-        return np.empty((size, *state.shape), state.dtype)
+    def constant(self, values: State) -> State:
+        return values
 
-    @staticmethod
-    def flags(flags: Flags, state: State) -> Flags:
+    def flags(self, flags: Flags, state: State) -> Flags:
         return flags
 
-    @staticmethod
-    def room_for(states: list[State], size: int) -> State:
-        stack = np.empty((size, *states[0].shape), states[0].dtype)
-        for slot, state in zip(stack, states, strict=False):
-            slot[...] = state
-        return stack
+    def room(self, state: State, size: int) -> State:
+        return np.empty((size, *state.shape), state.dtype)
 
-    @staticmethod
-    def zeros(state: State, *shape: int) -> Numbers:
+    def zeros(self, state: State, *shape: int) -> Numbers:
         return np.zeros(shape)
 
-    @staticmethod
-    def enlarged(stack: State, more: int) -> State:
-        return np.concatenate([stack, np.empty_like(stack[:more])])
+    def zeros_like(self, state: State) -> State:
+        return np.zeros_like(state)
 
-    @staticmethod
-    def padded(matrices: Numbers, more: int) -> Numbers:
-        return np.pad(matrices, ((0, 0), (0, more), (0, more)))
+    def write(self, slot: State, state: State) -> None:
+        slot[...] = state
 
-    @staticmethod
-    def write_difference(slot: State, newer: State, older: State) -> None:
+    def write_difference(self, slot: State, newer: State, older: State) -> None:
         np.subtract(newer, older, out=slot)
 
-    @staticmethod
-    def diagonal(matrices: Numbers) -> Numbers:
+    def diagonal(self, matrices: Numbers) -> Numbers:
         return np.einsum("nkk->nk", matrices)
 
-    @staticmethod
-    def fill(values: Numbers, where: Flags, number: float) -> None:
+    def fill(self, values: Numbers, where: Flags, number: float) -> None:
         np.copyto(values, number, where=where)
 
-    @staticmethod
-    def may_be_any(flags: Flags) -> bool:
+    def where(self, flags: Flags, values: Numbers, number: float) -> Numbers:
+        return np.where(flags, values, number)
+
+    def hypot(self, a: Numbers, b: Numbers) -> Numbers:
+        return np.hypot(a, b)
+
+    def may_be_any(self, flags: Flags) -> bool:
         return bool(flags.any())
 
-    @staticmethod
-    def weights(matrices: Numbers, rhs: Numbers) -> Numbers:
+    def weights(self, matrices: Numbers, rhs: Numbers) -> Numbers:
         try:
             return np.linalg.solve(matrices, rhs[..., None])[..., 0]
         except np.linalg.LinAlgError:  # it gives up all samples for one
-            return Tensors.weights(torch.from_numpy(matrices), torch.as_tensor(rhs)).numpy()
+            solved = TENSORS.weights(torch.from_numpy(matrices), torch.from_numpy(rhs))
+            return solved.numpy()
 
-    @staticmethod
-    def sound(weights: Numbers) -> Numbers:
+    def sound(self, weights: Numbers) -> Numbers:
         if np.isfinite(weights.sum()):
             return weights
         return np.where(np.isfinite(weights).all(-1, keepdims=True), weights, 0.0)
 
 
-Algebra: TypeAlias = type[Tensors] | type[Host]
+TENSORS, ARRAYS = _Tensors(), _Arrays()

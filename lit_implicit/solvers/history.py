@@ -13,8 +13,9 @@ class History:
 
     Where room costs before it is used, the ring grows by doubling, so that a short solve pays for
     no long memory. Otherwise, writing allocates nothing, except where gradients are recorded and
-    autograd forbids to write in place. Samples forget separately: a slot that does not count for one has a huge number on the diagonal
-    of its matrix, so that a system with that matrix gives it no weight.
+    autograd forbids to write in place. Samples forget separately: a slot that does not count for
+    one has a huge number on the diagonal of its matrix, so that a system with that matrix gives it
+    no weight.
 
     Args:
         size: Most slots, at least 1.
@@ -91,13 +92,17 @@ class History:
         part = object.__new__(History)
         part.size, part.most, part.count = self.size, self.most, self.count
         part.layout, part.algebra = self.layout.sub(keep), self.algebra
-        # Slot by slot: a layout knows states, not stacks of them.
-        part.first, part.second = (
-            self.algebra.room_for([self.layout.select(state, keep) for state in states], self.size)
-            for states in self.filled[:2]
-        )
+        part.first, part.second = self._part(self.first, keep), self._part(self.second, keep)
         part.matrices, part.huge = self.matrices[keep], self.huge
         part.fresh = None if self.fresh is None else self.fresh[keep]
+        return part
+
+    def _part(self, stack: State, keep: Flags) -> State:
+        """Return the samples in `keep` of a stack, slot by slot: a layout knows single states."""
+        filled = [self.layout.select(state, keep) for state in stack[: self.count]]
+        part = self.algebra.room(filled[0], self.size)
+        for slot, state in zip(part, filled, strict=False):
+            self.algebra.write(slot, state)
         return part
 
     def _grow(self, size: int) -> None:
@@ -107,9 +112,11 @@ class History:
             size: The new number of slots.
         """
         more = size - self.size
-        self.first = self.algebra.enlarged(self.first, more)
-        self.second = self.algebra.enlarged(self.second, more)
-        self.matrices = self.algebra.padded(self.matrices, more)
+        self.first, self.second = (
+            torch.cat([stack, torch.empty_like(stack[:more])])
+            for stack in (self.first, self.second)
+        )
+        self.matrices = torch.nn.functional.pad(self.matrices, (0, more, 0, more))
         self.size = size
 
 

@@ -9,7 +9,14 @@ from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from lit_implicit.layout import AbstractLayout, Dense
-from lit_implicit.solvers.arrays import Algebra, Flags, Host, Numbers, State, Tensors
+from lit_implicit.solvers.arrays import (
+    ARRAYS,
+    TENSORS,
+    AbstractAlgebra,
+    Flags,
+    Numbers,
+    State,
+)
 from lit_implicit.solvers.evaluation import Evaluation
 
 # Numbers in a state. A larger one is work that torch may share among threads.
@@ -67,14 +74,12 @@ class HostRows:
             return np.matmul(a[:, :, None], b[:, :, None])[:, :, 0, 0]
         return np.matmul(a.transpose(1, 0, 2), b[:, :, None])[:, :, 0].T
 
-    def mix(
-        self, weights: Numbers, states: State, base: State, sign: Literal[1, -1] = 1
-    ) -> State:
+    def mix(self, weights: Numbers, states: State, base: State, sign: Literal[1, -1] = 1) -> State:
         """Return `base + sign * sum_k weights[i, k] * states[k]` for the state of each sample i."""
         weights = weights.astype(base.dtype, copy=False)
         if len(states) * base.shape[1] > _LONG_PRODUCT:
-            tensors = (torch.from_numpy(array) for array in (weights, states, base))
-            return Dense(self.n).mix(*tensors, sign).numpy()
+            w, stack, start = (torch.from_numpy(array) for array in (weights, states, base))
+            return Dense(self.n).mix(w, stack, start, sign).numpy()
         mixed = np.matmul(weights[:, None], states.transpose(1, 0, 2))[:, 0]
         return base + mixed if sign == 1 else base - mixed
 
@@ -114,7 +119,7 @@ def host_rows(layout: AbstractLayout, z: Tensor, gz: Tensor) -> HostRows | None:
     if gz.dtype not in (torch.float32, torch.float64) or not 0 < gz.numel() <= _MOST_NUMBERS:
         return None
     # Who traces, counts or differentiates operations would not see those of NumPy.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return None
     if _get_current_dispatch_mode() is not None or _has_tangent(z) or _has_tangent(gz):
         return None
@@ -125,9 +130,9 @@ def host_rows(layout: AbstractLayout, z: Tensor, gz: Tensor) -> HostRows | None:
     return HostRows(layout.n, gz.shape[1:])
 
 
-def algebra_of(layout: AbstractLayout | HostRows) -> Algebra:
+def algebra_of(layout: AbstractLayout | HostRows) -> AbstractAlgebra:
     """Return the algebra that goes with a layout."""
-    return Host if isinstance(layout, HostRows) else Tensors
+    return ARRAYS if isinstance(layout, HostRows) else TENSORS
 
 
 def _has_tangent(z: Tensor) -> bool:

@@ -66,6 +66,7 @@ class Progress:
         self.last = np.full(n, np.inf)
         # Of the samples that the solve goes on with:
         self.index, self.active, self.n_active = np.arange(n), np.ones(n, np.bool_), n
+        self.stopped: Flags | None = None  # the others, where there are any
         self.best = BestIterates(layout, z0)
         self.finite: Any = None
         """Whose last residual was finite, `(n,)`; None where all were, of the stopped ones too."""
@@ -92,7 +93,7 @@ class Progress:
         if step.reason is not None:
             going &= ~_numpy(step.reason)
         self.finite = None
-        if (going & (self.ratio < self.best.ratio)).all():
+        if self._all_go_on_better(going):
             self.best.take_all(step.number, step.z, self.ratio)
             return
         self.best.take(step.number, step.z, self.ratio, self.active)
@@ -110,7 +111,14 @@ class Progress:
             self._answer(failed & finite, Status.DIVERGED, step.number, state, ratio)
             self._answer(failed & ~finite, Status.NONFINITE, step.number, state, ratio)
         self.active = self.active & ~stopped
-        self.n_active = int(self.active.sum())
+        self.n_active, self.stopped = int(self.active.sum()), ~self.active
+
+    def _all_go_on_better(self, going: Flags) -> bool:
+        """Tell whether all who are active go on from their best iterate so far: the common case."""
+        ahead = going & (self.ratio < self.best.ratio)
+        if self.stopped is None:
+            return bool(ahead.all())
+        return bool((ahead | self.stopped).all() and np.isfinite(self.ratio.sum()))
 
     def _answer(self, mask: Flags, status: Status, number: int, z: State, ratio: Values) -> None:
         """Note the outcome of the samples in `mask`, whose answer is their part of `z`."""
@@ -136,18 +144,23 @@ class Progress:
         keep, mask = self.active, self._on_device(self.active)
         self.best = self.best.select(keep)
         self.index, self.limit, self.ratio = self.index[keep], self.limit[keep], self.ratio[keep]
-        self.layout, self.active = self.layout.sub(mask), keep[keep]
+        self.layout, self.active, self.stopped = self.layout.sub(mask), keep[keep], None
         return mask
 
     def solution(self, number: int, z: State) -> Solution:
         """Return the outcome, given the number of the last iteration and the iterate after it."""
         self._answer(self.active, Status.MAX_ITER, number, z, self.ratio)
         answer = self.whole.tensor(self.answer) if isinstance(self.whole, HostRows) else self.answer
-        last, n_iter, status = (
-            torch.as_tensor(values, device=answer.device)
-            for values in (self.last.astype(self.ratio.dtype), self.n_iter, self.status)
+        last, n_iter, n_eval, status = (
+            torch.from_numpy(values).to(answer.device)
+            for values in (
+                self.last.astype(self.ratio.dtype),
+                self.n_iter,
+                self.n_iter.copy(),
+                self.status,
+            )
         )
-        return Solution(answer, n_iter, n_iter.clone(), last, status)
+        return Solution(answer, n_iter, n_eval, last, status)
 
     def _on_device(self, mask: Flags) -> Any:
         return self.algebra.flags(mask, self.z0)
@@ -157,7 +170,8 @@ def _numpy(values: Any) -> npt.NDArray[Any]:
     if isinstance(values, np.ndarray):
         return values
     try:
-        return values.cpu().numpy()
+        found: npt.NDArray[Any] = values.cpu().numpy()
+        return found
     except RuntimeError:  # `torch.func` shows the numbers, but not their memory
         return np.asarray(values.tolist(), str(values.dtype).removeprefix("torch."))
 
