@@ -27,8 +27,8 @@ class Auto(AbstractSolver):
     `Broyden` is none of its choices: over the maps of docs/choosing_a_solver.md, `Anderson` of the
     same memory needs as many evaluations or fewer, but on one.
 
-    Memory: `2 (depth - 1)` states at most; 8 from the second iteration on, then twice as many
-    whenever it is full.
+    Memory: `2 (depth - 1)` states at most; 8 from the second iteration on, then twice as many or
+    all whenever it is full.
 
     Args:
         depth: How many past residuals are mixed at most, at least 2.

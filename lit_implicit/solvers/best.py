@@ -11,7 +11,7 @@ Values = npt.NDArray[np.floating]
 Flags = npt.NDArray[np.bool_]
 
 # Most iterates that are held before they are gathered into one.
-_MOST = 4
+_MOST = 2
 
 
 class BestIterates:

@@ -49,7 +49,8 @@ class History:
             second: The same for the second.
         """
         if self.count == self.size < self.most:
-            self._grow(min(2 * self.size, self.most))
+            # The last time at once: room for few more would cost a copy of all again.
+            self._grow(2 * self.size if 4 * self.size <= self.most else self.most)
         slot = self.count % self.size
         if torch.is_grad_enabled():
             self.first = _replaced(self.first, slot, first[0] - first[1])
@@ -113,7 +114,7 @@ class History:
         """
         more = size - self.size
         self.first, self.second = (
-            torch.cat([stack, torch.empty_like(stack[:more])])
+            torch.cat([stack, stack.new_empty(more, *stack.shape[1:])])
             for stack in (self.first, self.second)
         )
         self.matrices = torch.nn.functional.pad(self.matrices, (0, more, 0, more))
