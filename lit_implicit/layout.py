@@ -106,6 +106,10 @@ class AbstractLayout(ABC):
             base = torch.addcmul(base, weight, state, value=sign)
         return base
 
+    def advance(self, z: Real, direction: Real, share: float) -> Real:
+        """Return `z + share * direction`."""
+        return z.add(direction, alpha=share)
+
     def where(self, mask: Mask, a: Real, b: Real) -> Real:
         """Return the state that is `a` for the samples in `mask` and `b` for the others."""
         return torch.where(self.spread(mask, a), a, b)

@@ -124,6 +124,11 @@ class AbstractMap(ABC):
     """Whether `select` works, so that a solver may drop samples that have stopped."""
 
     @property
+    def may_stop(self) -> bool:
+        """Whether `stop` may give a reason: else it is not asked."""
+        return type(self).stop is not AbstractMap.stop
+
+    @property
     def stop_every(self) -> int:
         """Iterations from one question to `stop` to the next."""
         return 1
@@ -156,6 +161,11 @@ class FixedPointMap(AbstractMap):
     c: Any
     layout: AbstractLayout
     apply: Callable[[Tensor, Any], Any] | None = None
+
+    @property
+    def may_stop(self) -> bool:
+        operator = self.operator
+        return type(operator).stop is not AbstractOperator.stop or "stop" in vars(operator)
 
     @property
     def stop_every(self) -> int:

@@ -90,7 +90,7 @@ def test_the_norms_of_a_step_are_those_of_the_evaluation(found):
 
 def test_what_cannot_be_compiled_runs_as_it_is(found):
     case = found["no compiler"]
-    assert case["off"] == 0.0
+    assert case["off"] < 1e-14  # plain solves step with arrays, whose sums go another way
     assert len(case["told"]) == 1
     assert case["told"][0].startswith("The step of Anderson runs without compiled code: ")
 

@@ -98,7 +98,8 @@ class _CompiledAnderson(Anderson):
             return super().stepper(layout)
         function = anderson_step(self.mixing, self.ridge)
         step = _shared(function, size, type(layout), self.compile)
-        return RingStepper(partial(step, self.tell), self.mixing, size, layout)
+        to_host = None if self.compile.step else super().stepper(layout).on_host
+        return RingStepper(partial(step, self.tell), self.mixing, size, layout, to_host)
 
 
 def with_compiled_steps(solver: AbstractSolver, settings: Compile, tell: Tell) -> AbstractSolver:

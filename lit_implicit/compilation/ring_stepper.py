@@ -6,11 +6,16 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Mask, Ragged, Real, widest_dtype
+from lit_implicit.layout import AbstractLayout, Mask, Ragged, widest_dtype
 from lit_implicit.solvers import AbstractStepper, Evaluation
+from lit_implicit.solvers.arrays import State
+from lit_implicit.solvers.host import HostRows
 
 Run: TypeAlias = Callable[..., tuple[Any, ...]]
 """A step of `lit_implicit.compilation.step`, compiled or not."""
+
+
+ToHost: TypeAlias = Callable[[HostRows], AbstractStepper | None]
 
 
 class RingStepper(AbstractStepper):
@@ -24,10 +29,20 @@ class RingStepper(AbstractStepper):
         mixing: As of `Anderson`.
         size: Slots of the ring, at least 1.
         layout: How the samples lie in a state.
+        to_host: Returns the memory for small states on a CPU, where NumPy takes less time than to
+            look at the inputs of compiled code; None means that this one serves them too.
     """
 
-    def __init__(self, run: Run, mixing: float, size: int, layout: AbstractLayout) -> None:
+    def __init__(
+        self,
+        run: Run,
+        mixing: float,
+        size: int,
+        layout: AbstractLayout,
+        to_host: ToHost | None = None,
+    ) -> None:
         self.run, self.mixing, self.size, self.layout = run, mixing, size, layout
+        self.to_host = to_host
         self.count = 0  # pairs seen so far
         self.is_new = True  # no call yet with tensors of these shapes
         # The last iterate, its image, the norm of the residual.
@@ -37,7 +52,10 @@ class RingStepper(AbstractStepper):
         self.gram, self.fresh = torch.empty(0), torch.empty(0)
         self.slots: list[Tensor] = []
 
-    def step(self, at: Evaluation) -> Real:
+    def on_host(self, rows: HostRows) -> AbstractStepper | None:
+        return None if self.to_host is None else self.to_host(rows)
+
+    def step(self, at: Evaluation) -> State:
         z, gz = at.z, at.gz
         if self.last is None:
             return self._first(at)
@@ -54,9 +72,9 @@ class RingStepper(AbstractStepper):
         )
         at.note(residual_norm, g_norm)
         self.last, self.count = (z, gz, residual_norm), self.count + 1
-        return z_next  # type: ignore[no-any-return]
+        return z_next
 
-    def _first(self, at: Evaluation) -> Real:
+    def _first(self, at: Evaluation) -> State:
         """Take the plain step that comes before there is a difference to remember."""
         # The start may ask for a gradient, which no later iterate does. The next iterate must not
         # be the very tensor that is remembered: that would ask for a graph of its own.

@@ -4,12 +4,13 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Mask, Real
+from lit_implicit.layout import AbstractLayout
+from lit_implicit.solvers.arrays import Flags, Numbers, State
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import History, relative_ridge, sound_weights
+from lit_implicit.solvers.history import History, relative_ridge
+from lit_implicit.solvers.host import HostRows, algebra_of
 from lit_implicit.solvers.type_one import TypeOneStepper
 
 # A residual this many times the last one says that the mixed step went wrong: the sample's history
@@ -96,15 +97,19 @@ class AndersonStepper(AbstractStepper):
     rounding errors of larger residuals, which a fast convergence does not forgive.
     """
 
-    def __init__(self, settings: Anderson, layout: AbstractLayout) -> None:
-        self.settings, self.layout = settings, layout
+    def __init__(self, settings: Anderson, layout: AbstractLayout | HostRows) -> None:
+        self.settings, self.layout, self.algebra = settings, layout, algebra_of(layout)
         self.history: History | None = None
-        self.dtype = torch.float32  # of the state, once it is known
-        self.previous: tuple[Real, Real, Tensor] | None = None  # plain step, residual, its norm
+        self.ridge, self.unit = 0.0, 0.0  # relative ones, once the dtype of the state is known
+        # Plain step, residual, its norm.
+        self.previous: tuple[State, State, Numbers] | None = None
 
-    def step(self, at: Evaluation) -> Real:
+    def on_host(self, rows: HostRows) -> AbstractStepper:
+        return AndersonStepper(self.settings, rows)
+
+    def step(self, at: Evaluation) -> State:
         mixing = self.settings.mixing
-        plain = at.gz if mixing == 1 else at.z.add(at.residual, alpha=mixing)
+        plain = at.gz if mixing == 1 else self.layout.advance(at.z, at.residual, mixing)
         if self.settings.depth == 1:
             return plain
         z_next = plain
@@ -113,24 +118,24 @@ class AndersonStepper(AbstractStepper):
             first, second, gram = history.filled
             if torch.is_grad_enabled():
                 gram = self._tracked_gram(history, at)
-            rhs = self.layout.dot(first, at.residual).to(gram.dtype).T[..., None]
-            gamma, _ = torch.linalg.solve_ex(gram, rhs)
-            # Not finite where a sample has failed, or its sums have overflowed: a plain step.
-            z_next = self.layout.mix(sound_weights(gamma[..., 0]), second, plain, -1)
+            gamma = self.algebra.weights(gram, self.layout.dot(first, at.residual).T)
+            z_next = self.layout.mix(self.algebra.sound(gamma), second, plain, -1)
         self.previous = (plain, at.residual, at.residual_norm)
         return z_next
 
     def _remember(
-        self, at: Evaluation, plain: Real, last_plain: Real, last: Real, last_norm: Tensor
+        self, at: Evaluation, plain: State, last_plain: State, last: State, last_norm: Numbers
     ) -> History:
         """Put the newest differences in the history and bring the Gram matrix up to date."""
         if self.history is None:
             self.history = History(self.settings.depth - 1, self.layout, at.residual)
-            self.dtype = plain.dtype
+            dtype = self.algebra.dtype(plain)
+            self.ridge = relative_ridge(self.settings.ridge, dtype)
+            self.unit = torch.finfo(dtype).eps
         history = self.history
         slot = history.push((at.residual, last), (plain, last_plain))
         first, _, gram = history.filled
-        first = first.detach()
+        first = self.algebra.constant(first)
         row = self.layout.dot(first, first[slot])
         row[slot] = self._raised(row[slot], at.g_norm)
         row = row.T
@@ -139,17 +144,16 @@ class AndersonStepper(AbstractStepper):
             history.forget(at.residual_norm > RESTART_GROWTH * last_norm)
         return history
 
-    def _raised(self, squares: Tensor, g_norm: Tensor) -> Tensor:
+    def _raised(self, squares: Numbers, g_norm: Numbers) -> Numbers:
         """Return squared norms of columns with the ridge, relative to them and to the rounding.
 
         Where differences are no larger than the rounding of G, they are noise: the ridge halves
         their weights at least.
         """
-        ridge = relative_ridge(self.settings.ridge, self.dtype)
-        floor = g_norm * torch.finfo(self.dtype).eps
-        return torch.addcmul(squares * (1 + ridge), floor, floor)
+        floor = g_norm * self.unit
+        return squares * (1 + self.ridge) + floor * floor
 
-    def _tracked_gram(self, history: History, at: Evaluation) -> Tensor:
+    def _tracked_gram(self, history: History, at: Evaluation) -> Numbers:
         """Return the Gram matrix with its gradient.
 
         At the rounding of G nothing is mixed at all: the gradient of noise is no gradient.
@@ -157,16 +161,16 @@ class AndersonStepper(AbstractStepper):
         first, _, untracked = history.filled
         gram = torch.stack([self.layout.dot(first, state) for state in first]).permute(2, 0, 1)
         squares = gram.diagonal(dim1=-2, dim2=-1)
-        floor = (at.g_norm * (10 * torch.finfo(self.dtype).eps))[:, None]
+        floor = (at.g_norm * (10 * self.unit))[:, None]
         noise = (squares <= floor.square()) | (at.residual_norm[:, None] <= floor)
         raised = self._raised(squares, at.g_norm[:, None]).to(untracked.dtype)
         diagonal = raised.masked_fill(history.excluded | noise, history.huge)
         return gram.to(diagonal.dtype).diagonal_scatter(diagonal, dim1=-2, dim2=-1)
 
-    def select(self, keep: Mask) -> "AndersonStepper":
+    def select(self, keep: Flags) -> "AndersonStepper":
         part = AndersonStepper(self.settings, self.layout.sub(keep))
         part.history = None if self.history is None else self.history.select(keep)
-        part.dtype = self.dtype
+        part.ridge, part.unit = self.ridge, self.unit
         if self.previous is not None:
             plain, residual, norm = self.previous
             select = self.layout.select

@@ -2,12 +2,12 @@
 
 from dataclasses import KW_ONLY, dataclass
 
-import torch
-
-from lit_implicit.layout import AbstractLayout, Mask, PerSample, Real
+from lit_implicit.layout import AbstractLayout
 from lit_implicit.solvers.anderson import Anderson, AndersonStepper
+from lit_implicit.solvers.arrays import Flags, Numbers, State
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
+from lit_implicit.solvers.host import HostRows
 
 # A sample whose first two residuals promise to meet the tolerance in so many plain steps takes
 # them, and as many again where the promise was not kept.
@@ -27,8 +27,8 @@ class Auto(AbstractSolver):
     `Broyden` is none of its choices: over the maps of docs/choosing_a_solver.md, `Anderson` of the
     same memory needs as many evaluations or fewer, but on one.
 
-    Memory: `2 (depth - 1)` states at most; 8 from the second iteration on, then twice as many
-    whenever it is full.
+    Memory: `2 (depth - 1)` states at most; 8 from the second iteration on, then twice as many or
+    all whenever it is full.
 
     Args:
         depth: How many past residuals are mixed at most, at least 2.
@@ -65,14 +65,17 @@ class Auto(AbstractSolver):
 class _AutoStepper(AbstractStepper):
     """Anderson's memory, and which samples do without it for now."""
 
-    def __init__(self, settings: Auto, layout: AbstractLayout) -> None:
+    def __init__(self, settings: Auto, layout: AbstractLayout | HostRows) -> None:
         self.settings, self.layout = settings, layout
         self.memory = AndersonStepper(Anderson(settings.depth), layout)
         self.number = 0  # of the evaluation
-        self.first_norm: PerSample | None = None
-        self.plain: Mask | None = None  # samples that take plain steps; None where there is none
+        self.first_norm: Numbers | None = None
+        self.plain: Flags | None = None  # samples that take plain steps; None where there is none
 
-    def step(self, at: Evaluation) -> Real:
+    def on_host(self, rows: HostRows) -> AbstractStepper:
+        return _AutoStepper(self.settings, rows)
+
+    def step(self, at: Evaluation) -> State:
         number, self.number = self.number, self.number + 1
         if number == 0:
             self.first_norm = at.residual_norm
@@ -87,15 +90,13 @@ class _AutoStepper(AbstractStepper):
                 self.plain = None
         return z_next
 
-    def _few_steps_will_do(self, at: Evaluation, rate: PerSample) -> Mask | None:
+    def _few_steps_will_do(self, at: Evaluation, rate: Numbers) -> Flags | None:
         """Return the samples that the ratio of two residuals promises to be done in a few steps."""
         target = self.settings.rtol * at.g_norm + self.settings.atol
         plain = at.residual_norm * rate**_FEW_STEPS <= target
-        # Elsewhere, to ask would wait for the device.
-        may_ask = plain.device.type == "cpu" and not torch.compiler.is_compiling()
-        return None if may_ask and not plain.any() else plain
+        return plain if self.memory.algebra.may_be_any(plain) else None
 
-    def select(self, keep: Mask) -> "_AutoStepper":
+    def select(self, keep: Flags) -> "_AutoStepper":
         part = _AutoStepper(self.settings, self.layout.sub(keep))
         part.memory, part.number = self.memory.select(keep), self.number
         part.first_norm = None if self.first_norm is None else self.first_norm[keep]

@@ -4,12 +4,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Mask, Real
+from lit_implicit.layout import AbstractLayout, Real
 from lit_implicit.operator import AbstractMap
+from lit_implicit.solvers.arrays import Flags, State
 from lit_implicit.solvers.evaluation import Evaluation
+from lit_implicit.solvers.host import HostRows, host_rows
 from lit_implicit.solvers.progress import Progress, Step
 from lit_implicit.solvers.solution import Solution
 
@@ -24,12 +27,16 @@ class AbstractStepper(ABC):
     """The memory of one solve: turns an iterate and its image into the next iterate."""
 
     @abstractmethod
-    def step(self, at: Evaluation) -> Real:
+    def step(self, at: Evaluation) -> State:
         """Return the next iterate, given an evaluation: `z`, `G(z)`, the residual, the norms."""
 
     @abstractmethod
-    def select(self, keep: Mask) -> "AbstractStepper":
+    def select(self, keep: Flags) -> "AbstractStepper":
         """Return the memory of the samples in `keep`; this one is not used any more."""
+
+    def on_host(self, rows: HostRows) -> "AbstractStepper | None":
+        """Return an empty memory for states as NumPy arrays; None where it knows tensors only."""
+        return None
 
 
 class AbstractSolver(ABC):
@@ -80,38 +87,58 @@ class AbstractSolver(ABC):
         Returns:
             State, counts, relative residual and status of each sample.
         """
-        progress = Progress(g.layout, z0, self.rtol, self.atol)
         stepper, z, steps = self.stepper(g.layout), z0, []
         may_narrow = g.can_select and on_iterate is None
         every = 1 if on_iterate is not None else looks_every(z0.device)
+        asks_every = g.stop_every if g.may_stop else 0
 
         for k in range(self.max_iter):
-            at = Evaluation(g.layout, z, g(z))
+            gz = g(z)
             if on_iterate is not None:
-                on_iterate(k, at.z, at.gz)
+                on_iterate(k, z, gz)
             is_last = k + 1 == self.max_iter
-            is_asked = (k + 1) % g.stop_every == 0 or is_last
-            reason = g.stop(at.z, at.gz) if is_asked else None
-            z = stepper.step(at)
-            steps.append(Step(k, at.z, z, at.residual_norm, at.g_norm, reason))
-            if every > 1:
-                z = g.layout.where(at.residual_norm.isfinite(), z, at.z)
-            if (k + 1) % every and not is_last:
-                continue
-            progress.take(steps)
+            is_asked = asks_every and ((k + 1) % asks_every == 0 or is_last)
+            reason = g.stop(z, gz) if is_asked else None
+            if k == 0:
+                stepper, rows = _on_host(stepper, g.layout, z, gz, every)
+                layout = g.layout if rows is None else rows
+            with np.errstate(all="ignore"):
+                at = Evaluation(g.layout, z, gz) if rows is None else rows.evaluation(z, gz)
+                if k == 0:
+                    progress = Progress(layout, at.z, self.rtol, self.atol)
+                z_next = stepper.step(at)
+                steps.append(Step(k, at.z, z_next, at.residual_norm, at.g_norm, reason))
+                if every > 1:
+                    z_next = layout.where(at.residual_norm.isfinite(), z_next, at.z)
+                if (k + 1) % every and not is_last:
+                    z = z_next
+                    continue
+                progress.take(steps)
             steps = []
             if progress.n_active == 0:
                 break
-            if every == 1 and not progress.all_finite:
+            if every == 1 and progress.finite is not None:
                 # A G that takes no NaN must get none: it is asked again where it did answer.
-                z = g.layout.where(at.residual_norm.isfinite(), z, at.z)
+                z_next = layout.where(progress.finite, z_next, at.z)
             if on_iterate is not None:
-                z = progress.frozen(z)
-            elif may_narrow and 2 * progress.n_active <= g.layout.n and not is_last:
+                z_next = progress.frozen(z_next)
+            elif may_narrow and 2 * progress.n_active <= layout.n and not is_last:
                 keep = progress.narrow()
-                z = g.layout.select(z, keep)
-                g, stepper = g.select(keep), stepper.select(keep)
-        return progress.solution(k, z)
+                z_next = layout.select(z_next, keep)
+                g, stepper = g.select(torch.as_tensor(keep)), stepper.select(keep)
+                layout = progress.layout
+                rows = layout if isinstance(layout, HostRows) else None
+            z = z_next if rows is None else rows.tensor(z_next)
+        return progress.solution(k, z_next)
+
+
+def _on_host(
+    stepper: AbstractStepper, layout: AbstractLayout, z: Real, gz: Real, every: int
+) -> tuple[AbstractStepper, HostRows | None]:
+    """Return the memory that a solve goes on with, and its layout if that is of NumPy arrays."""
+    rows = host_rows(layout, z, gz) if every == 1 else None
+    memory = None if rows is None else stepper.on_host(rows)
+    return (stepper, None) if memory is None else (memory, rows)
 
 
 def looks_every(device: torch.device) -> int:

@@ -2,13 +2,12 @@
 
 from dataclasses import KW_ONLY, dataclass
 
-import torch
-from torch import Tensor
-
-from lit_implicit.layout import AbstractLayout, Mask, Real
+from lit_implicit.layout import AbstractLayout
+from lit_implicit.solvers.arrays import Flags, Numbers, State
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
-from lit_implicit.solvers.history import History, sound_weights
+from lit_implicit.solvers.history import History
+from lit_implicit.solvers.host import HostRows, algebra_of
 
 # Broyden's residuals do not fall at each step: only one this many times the last says that the
 # estimate went wrong.
@@ -68,13 +67,17 @@ class _BroydenStepper(AbstractStepper):
     and the corner s'y, whatever the order of the slots.
     """
 
-    def __init__(self, settings: Broyden, layout: AbstractLayout) -> None:
-        self.settings, self.layout = settings, layout
+    def __init__(self, settings: Broyden, layout: AbstractLayout | HostRows) -> None:
+        self.settings, self.layout, self.algebra = settings, layout, algebra_of(layout)
         self.history: History | None = None
-        self.lengths: Tensor | None = None  # |s| of each slot, shape (n, depth)
-        self.previous: tuple[Real, Real, Real, Tensor] | None = None  # z, G(z), residual, its norm
+        self.lengths: Numbers | None = None  # |s| of each slot, shape (n, depth)
+        # z, G(z), residual, its norm.
+        self.previous: tuple[State, State, State, Numbers] | None = None
 
-    def step(self, at: Evaluation) -> Real:
+    def on_host(self, rows: HostRows) -> AbstractStepper:
+        return _BroydenStepper(self.settings, rows)
+
+    def step(self, at: Evaluation) -> State:
         z_next = at.gz
         if self.previous is not None:
             history, lengths = self._remember(at, *self.previous)
@@ -84,21 +87,20 @@ class _BroydenStepper(AbstractStepper):
         return z_next
 
     def _remember(
-        self, at: Evaluation, last_z: Real, last_gz: Real, last: Real, last_norm: Tensor
-    ) -> tuple[History, Tensor]:
+        self, at: Evaluation, last_z: State, last_gz: State, last: State, last_norm: Numbers
+    ) -> tuple[History, Numbers]:
         """Take in the newest step: bring the small matrix and the lengths up to date."""
         layout = self.layout
         if self.history is None or self.lengths is None:
             self.history = History(self.settings.depth, layout, at.gz)
-            matrices = self.history.matrices
-            self.lengths = matrices.new_zeros(layout.n, self.settings.depth)
+            self.lengths = self.algebra.zeros(at.gz, layout.n, self.settings.depth)
         history, lengths = self.history, self.lengths
         slot = history.push((at.z, last_z), (at.gz, last_gz))
         first, second, matrix = history.filled
         s = first[slot]
         length = layout.norm(s)
         moved = length > 0
-        lengths[:, slot] = torch.where(moved, length, 1.0)
+        lengths[:, slot] = self.algebra.where(moved, length, 1.0)
         matrix[:, slot] = -layout.dot(second, s).T
         matrix[:, :, slot] = layout.dot(first, last - at.residual).T
         if history.count > 1:
@@ -106,19 +108,17 @@ class _BroydenStepper(AbstractStepper):
         history.drop_if_any(~moved)
         return history, lengths
 
-    def _weights(self, history: History, lengths: Tensor, residual: Real) -> Tensor:
+    def _weights(self, history: History, lengths: Numbers, residual: State) -> Numbers:
         """Solve M w = -S'F for each sample: `(n, filled)`, 0 where unused."""
         first, _, matrix = history.filled
         # Steps of norm 1, so that nothing depends on the scale of the state.
-        scale = lengths[:, : len(first)].reciprocal()
+        scale = 1 / lengths[:, : len(first)]
         rhs = self.layout.dot(first, residual).T * scale
         scaled = matrix * scale[:, :, None] * scale[:, None]
-        scaled.diagonal(dim1=-2, dim2=-1).masked_fill_(history.excluded, history.huge)
-        solved, _ = torch.linalg.solve_ex(scaled, rhs[..., None])
-        # Not finite where a sample has failed, or its matrix is singular: a plain step.
-        return sound_weights(solved[..., 0] * scale)
+        self.algebra.fill(self.algebra.diagonal(scaled), history.excluded, history.huge)
+        return self.algebra.sound(self.algebra.weights(scaled, rhs) * scale)
 
-    def select(self, keep: Mask) -> "_BroydenStepper":
+    def select(self, keep: Flags) -> "_BroydenStepper":
         part = _BroydenStepper(self.settings, self.layout.sub(keep))
         part.history = None if self.history is None else self.history.select(keep)
         part.lengths = None if self.lengths is None else self.lengths[keep]

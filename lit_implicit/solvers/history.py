@@ -3,19 +3,19 @@
 import torch
 from torch import Tensor
 
-from lit_implicit.layout import AbstractLayout, Mask, Real, widest_dtype
-
-# Slots to begin with.
-_FIRST_SIZE = 4
+from lit_implicit.layout import AbstractLayout
+from lit_implicit.solvers.arrays import Flags, Numbers, State
+from lit_implicit.solvers.host import HostRows, algebra_of
 
 
 class History:
     """A ring of pairs of state differences, and a small matrix over its slots for each sample.
 
-    The ring grows by doubling, so that a short solve pays for no long memory. Otherwise, writing
-    allocates nothing, except where gradients are recorded and autograd forbids to write in place.
-    Samples forget separately: a slot that does not count for one has a huge number on the diagonal
-    of its matrix, so that a system with that matrix gives it no weight.
+    Where room costs before it is used, the ring grows by doubling, so that a short solve pays for
+    no long memory. Otherwise, writing allocates nothing, except where gradients are recorded and
+    autograd forbids to write in place. Samples forget separately: a slot that does not count for
+    one has a huge number on the diagonal of its matrix, so that a system with that matrix gives it
+    no weight.
 
     Args:
         size: Most slots, at least 1.
@@ -23,27 +23,25 @@ class History:
         state: A state, for its shape, dtype and device.
     """
 
-    def __init__(self, size: int, layout: AbstractLayout, state: Real) -> None:
-        wide = widest_dtype(state.device)
-        self.most, self.layout = size, layout
-        self.size = size = min(size, _FIRST_SIZE)
+    def __init__(self, size: int, layout: AbstractLayout | HostRows, state: State) -> None:
+        self.most, self.layout, self.algebra = size, layout, algebra_of(layout)
+        self.size = size = min(size, self.algebra.first_room)
         self.count = 0  # pairs seen so far
-        self.first = state.new_empty(size, *state.shape)
-        self.second = torch.empty_like(self.first)
-        self.matrices = state.new_zeros(layout.n, size, size, dtype=wide)
-        self.huge = huge_number(wide)
-        self.fresh: Mask | None = None
+        self.first, self.second = (self.algebra.room(state, size) for _ in range(2))
+        self.matrices = self.algebra.zeros(state, layout.n, size, size)
+        self.huge = huge_number(self.algebra.dtype(self.matrices))
+        self.fresh: Flags | None = None
         """Samples that have just forgotten all, shape `(n,)`; None where there is none."""
 
     @property
-    def filled(self) -> tuple[Real, Real, Tensor]:
+    def filled(self) -> tuple[State, State, Numbers]:
         """Views of the k slots that hold a pair: `(k, *state)` twice, and matrices `(n, k, k)`."""
         if self.count >= self.size:
             return self.first, self.second, self.matrices
         k = self.count
         return self.first[:k], self.second[:k], self.matrices[:, :k, :k]
 
-    def push(self, first: tuple[Real, Real], second: tuple[Real, Real]) -> int:
+    def push(self, first: tuple[State, State], second: tuple[State, State]) -> int:
         """Put a pair of differences over the oldest one and return its slot.
 
         Args:
@@ -51,24 +49,24 @@ class History:
             second: The same for the second.
         """
         if self.count == self.size < self.most:
-            self._grow(min(2 * self.size, self.most))
+            # The last time at once: room for few more would cost a copy of all again.
+            self._grow(2 * self.size if 4 * self.size <= self.most else self.most)
         slot = self.count % self.size
         if torch.is_grad_enabled():
             self.first = _replaced(self.first, slot, first[0] - first[1])
             self.second = _replaced(self.second, slot, second[0] - second[1])
         else:
-            _write_difference(self.first[slot], *first)
-            _write_difference(self.second[slot], *second)
+            self.algebra.write_difference(self.first[slot], *first)
+            self.algebra.write_difference(self.second[slot], *second)
         self.count += 1
         return slot
 
     @property
-    def excluded(self) -> Tensor:
+    def excluded(self) -> Flags:
         """Slots that do not count for a sample, of those that hold a pair, shape `(n, k)`."""
-        excluded: Tensor = self.filled[2].diagonal(dim1=-2, dim2=-1) >= self.huge
-        return excluded
+        return self.algebra.diagonal(self.filled[2]) >= self.huge
 
-    def forget(self, restart: Mask) -> None:
+    def forget(self, restart: Flags) -> None:
         """Let samples forget all pairs, the newest too, unless they have just done so.
 
         Args:
@@ -79,27 +77,33 @@ class History:
         self.fresh = None
         self.drop_if_any(restart)
 
-    def drop_if_any(self, samples: Mask) -> None:
+    def drop_if_any(self, samples: Flags) -> None:
         """Let samples forget all pairs, without a question that a GPU would have to answer."""
-        if torch.compiler.is_compiling() or samples.device.type != "cpu" or samples.any():
+        if self.algebra.may_be_any(samples):
             self.drop(samples)
 
-    def drop(self, samples: Mask) -> None:
+    def drop(self, samples: Flags) -> None:
         """Let samples forget all pairs, whatever they did before."""
         self.fresh = samples if self.fresh is None else self.fresh | samples
-        diagonal = self.filled[2].diagonal(dim1=-2, dim2=-1)
-        diagonal.masked_fill_(samples[:, None], self.huge)
+        diagonal = self.algebra.diagonal(self.filled[2])
+        self.algebra.fill(diagonal, samples[:, None], self.huge)
 
-    def select(self, keep: Mask) -> "History":
+    def select(self, keep: Flags) -> "History":
         """Return the history of the samples in `keep`."""
         part = object.__new__(History)
         part.size, part.most, part.count = self.size, self.most, self.count
-        part.layout = self.layout.sub(keep)
-        # Slot by slot: a layout knows states, not stacks of them.
-        part.first = torch.stack([self.layout.select(state, keep) for state in self.first])
-        part.second = torch.stack([self.layout.select(state, keep) for state in self.second])
+        part.layout, part.algebra = self.layout.sub(keep), self.algebra
+        part.first, part.second = self._part(self.first, keep), self._part(self.second, keep)
         part.matrices, part.huge = self.matrices[keep], self.huge
         part.fresh = None if self.fresh is None else self.fresh[keep]
+        return part
+
+    def _part(self, stack: State, keep: Flags) -> State:
+        """Return the samples in `keep` of a stack, slot by slot: a layout knows single states."""
+        filled = [self.layout.select(state, keep) for state in stack[: self.count]]
+        part = self.algebra.room(filled[0], self.size)
+        for slot, state in zip(part, filled, strict=False):
+            self.algebra.write(slot, state)
         return part
 
     def _grow(self, size: int) -> None:
@@ -109,8 +113,10 @@ class History:
             size: The new number of slots.
         """
         more = size - self.size
-        self.first = torch.cat([self.first, torch.empty_like(self.first[:more])])
-        self.second = torch.cat([self.second, torch.empty_like(self.second[:more])])
+        self.first, self.second = (
+            torch.cat([stack, stack.new_empty(more, *stack.shape[1:])])
+            for stack in (self.first, self.second)
+        )
         self.matrices = torch.nn.functional.pad(self.matrices, (0, more, 0, more))
         self.size = size
 
@@ -125,19 +131,6 @@ def huge_number(dtype: torch.dtype) -> float:
     """Return what excludes a slot where it stands on the diagonal of the small matrix."""
     huge: float = torch.finfo(dtype).max ** 0.5
     return huge
-
-
-def sound_weights(weights: Tensor) -> Tensor:
-    """Return the weights of each sample, `(n, k)`, but zeros where one of them is not finite."""
-    # NaN or infinity times zero is NaN, for the whole sample.
-    return (weights + (0 * weights).sum(-1, keepdim=True)).nan_to_num(0.0, 0.0, 0.0)
-
-
-def _write_difference(slot: Real, newer: Real, older: Real) -> None:
-    try:
-        torch.sub(newer, older, out=slot)
-    except RuntimeError:  # forward-mode derivatives do not know `out`
-        slot.copy_(newer - older)
 
 
 def _replaced(buffer: Tensor, slot: int, value: Tensor) -> Tensor:

@@ -2,9 +2,11 @@
 
 from dataclasses import KW_ONLY, dataclass
 
-from lit_implicit.layout import AbstractLayout, Mask, Real
+from lit_implicit.layout import AbstractLayout
+from lit_implicit.solvers.arrays import Flags, State
 from lit_implicit.solvers.base import AbstractSolver, AbstractStepper, check_settings
 from lit_implicit.solvers.evaluation import Evaluation
+from lit_implicit.solvers.host import HostRows
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,13 @@ class _PicardStepper(AbstractStepper):
     def __init__(self, damping: float) -> None:
         self.damping = damping
 
-    def step(self, at: Evaluation) -> Real:
-        return at.gz if self.damping == 1 else at.z.lerp(at.gz, self.damping)
+    def on_host(self, rows: HostRows) -> AbstractStepper:
+        return self
 
-    def select(self, keep: Mask) -> "_PicardStepper":
+    def step(self, at: Evaluation) -> State:
+        if self.damping == 1:
+            return at.gz
+        return at.layout.advance(at.z, at.residual, self.damping)
+
+    def select(self, keep: Flags) -> "_PicardStepper":
         return self  # there is nothing to remember

@@ -253,6 +253,13 @@ def test_an_operator_may_have_its_own_reason_to_stop():
     assert solution.converged.all()
 
 
+def test_a_reason_to_stop_may_be_put_on_one_operator():
+    operator = Affine(matrix(2, 0.9))
+    operator.stop = lambda z, gz, c: torch.ones(len(z), dtype=torch.bool)
+    _, solution = solve(operator, random(3, 2), Picard(rtol=0.0))
+    assert solution.n_iter.tolist() == [1, 1, 1]
+
+
 def test_on_iterate_sees_each_evaluated_iterate():
     operator, x, seen = Affine(matrix(3, 0.5)), random(1, 3), []
     g, z0 = Equilibrium(operator).bind(x)

@@ -1,0 +1,137 @@
+"""Small solves on a CPU step with NumPy arrays: the answers are those of steps with tensors."""
+
+import pytest
+import torch
+from problems import Affine, Tanh, matrix, random
+from solver_rates import Rates, rates
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lit_implicit import Anderson, Auto, Broyden, Equilibrium, Picard, Status
+from lit_implicit.solvers import host
+from lit_implicit.solvers.arrays import ARRAYS, TENSORS
+from lit_implicit.solvers.host import HostRows
+
+SETTINGS = {"rtol": 1e-9, "max_iter": 300}
+SOLVERS = {
+    "picard": Picard(**SETTINGS),
+    "damped": Picard(0.7, **SETTINGS),
+    "anderson": Anderson(**SETTINGS),
+    "mixing": Anderson(3, 0.6, **SETTINGS),
+    "type I": Anderson(4, type="I", **SETTINGS),
+    "auto": Auto(**SETTINGS),
+    "broyden": Broyden(**SETTINGS),
+}
+each_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS.keys())
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """Return the solutions of a solve with arrays, which it must take, and with tensors."""
+    taken, evaluation = [], HostRows.evaluation
+
+    def noted(self, z, gz):
+        taken.append(1)
+        return evaluation(self, z, gz)
+
+    monkeypatch.setattr(HostRows, "evaluation", noted)
+
+    def solved(make, x, solver, z0=None):
+        with torch.no_grad():
+            _, arrays = Equilibrium(make(), solver)(x, z0)
+            n_taken = len(taken)
+            with monkeypatch.context() as patch:
+                patch.setattr(host, "_MOST_NUMBERS", 0)
+                _, tensors = Equilibrium(make(), solver)(x, z0)
+        assert n_taken > 0
+        assert len(taken) == n_taken
+        return arrays, tensors
+
+    return solved
+
+
+def agree(a, b, rtol=1e-11):
+    """Sums are taken in another order: nothing else differs."""
+    assert torch.allclose(a.z, b.z, rtol=rtol, atol=rtol * b.z.abs().max().item())
+    for name in ("n_iter", "n_eval", "status"):
+        assert torch.equal(getattr(a, name), getattr(b, name))
+    assert a.z.shape == b.z.shape
+    assert a.z.dtype == b.z.dtype
+    assert a.relative_residual.dtype == b.relative_residual.dtype
+
+
+@each_solver
+@pytest.mark.parametrize("make", [Affine, Tanh])
+def test_arrays_and_tensors_find_the_same(both, solver, make):
+    agree(*both(lambda: make(matrix(12, 0.9)), random(5, 12), solver))
+
+
+@each_solver
+def test_failures_and_narrowing_are_the_same(both, solver):
+    x = rates([0.01] * 8 + [0.5] * 6 + [0.9, 0.97], [(0, 1), (9, 2), (15, 1)])
+    arrays, tensors = both(Rates, x, solver)
+    agree(arrays, tensors)
+    assert (arrays.status >= Status.DIVERGED).sum() == 3
+
+
+@pytest.mark.parametrize("solver", [Anderson(**SETTINGS), Broyden(4, **SETTINGS)])
+def test_long_states_are_the_same(both, solver):
+    """Beyond the length at which products with a history are left to other code."""
+    n = 3000
+
+    class Diagonal(Affine):
+        def forward(self, z, c):
+            return z * self.a + c
+
+    assert 4 * n > host._LONG_PRODUCT > n
+    agree(*both(lambda: Diagonal(torch.linspace(-0.3, 0.9, n).double()), random(3, n), solver))
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 2, 3), (6, 1)])
+def test_states_of_any_shape(both, shape):
+    class Scaled(Affine):
+        def forward(self, z, c):
+            # Not contiguous, as images are that keep their channels last.
+            return (z.tanh() * 0.8 + c).mT.contiguous().mT if z.ndim > 2 else z.tanh() * 0.8 + c
+
+    agree(*both(lambda: Scaled(matrix(2, 0.5)), random(*shape), Anderson(**SETTINGS)))
+
+
+@each_solver
+def test_in_float32_the_answers_agree_to_its_rounding(both, solver):
+    a, x = matrix(12, 0.8).float(), random(5, 12).float()
+    arrays, tensors = both(lambda: Affine(a), x, type(solver)(rtol=1e-5, max_iter=300))
+    assert torch.allclose(arrays.z, tensors.z, rtol=1e-4, atol=1e-4)
+    assert arrays.z.dtype == torch.float32
+
+
+def test_a_start_that_asks_for_a_gradient_is_read_as_it_is(both):
+    z0 = torch.nn.Parameter(random(3, 6, seed=4))
+    agree(*both(lambda: Affine(matrix(6, 0.7)), random(3, 6), Anderson(**SETTINGS), z0))
+
+
+def test_a_singular_system_gives_up_its_own_sample_only():
+    matrices, rhs = torch.stack([matrix(3, 0.9), torch.zeros(3, 3).double()]), random(2, 3)
+    found = ARRAYS.weights(matrices.numpy(), rhs.numpy())
+    expected = torch.linalg.solve(matrices[0], rhs[0])
+    for weights in (torch.from_numpy(found), TENSORS.weights(matrices, rhs)):
+        assert torch.allclose(weights[0], expected, rtol=1e-12)
+        assert not weights[1].isfinite().any()
+    sound = ARRAYS.sound(found)
+    assert (sound[0] == found[0]).all()
+    assert (sound[1] == 0).all()
+
+
+def test_who_counts_operations_sees_those_of_tensors():
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(func._schema.name)
+            return func(*args, **(kwargs or {}))
+
+    seen = []
+    g, z0 = Equilibrium(Affine(matrix(4, 0.5))).bind(random(2, 4))
+    with Names():
+        Anderson(rtol=1e-9).solve(g, z0)
+    assert "aten::linalg_vector_norm" in seen
+    seen.clear()
+    Anderson(rtol=1e-9).solve(g, z0)
+    assert not seen
