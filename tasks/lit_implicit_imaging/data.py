@@ -29,7 +29,9 @@ class ImagingDataModule(LightningDataModule):
         root: Folder of photographs; folders train, val and test in it, or below as in BSDS500, are
             the splits, any other is split by a hash of the files' names. Null means photographs of
             scikit-image, which need no download.
-        crop: Height and width of a sample, a multiple of 8; smaller photographs are left out.
+        crop: Height and width of a sample of training, a multiple of 8; smaller photographs are
+            left out.
+        eval_crop: The same of validation and test; null means as in training.
         crops: `fixed` cuts one place of each photograph, for all epochs; `random` another one each
             time, flipped and turned by quarters. Validation and test are always fixed.
         crops_per_image: Samples of each photograph in an epoch of training.
@@ -66,6 +68,7 @@ class ImagingDataModule(LightningDataModule):
         self,
         root: str | None = None,
         crop: int = 128,
+        eval_crop: int | None = None,
         crops: Literal["fixed", "random"] = "random",
         crops_per_image: int = 1,
         n_train: int | None = None,
@@ -87,6 +90,7 @@ class ImagingDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.root, self.crop, self.crops = root, crop, crops
+        self.eval_crop = crop if eval_crop is None else eval_crop
         self.crops_per_image = crops_per_image
         self.n_photographs = {"train": n_train, "val": n_val, "test": n_test}
         self.kernels = KernelSettings(
@@ -147,18 +151,19 @@ class ImagingDataModule(LightningDataModule):
     def _make(self, split: str) -> ImagingSamples:
         kernel = find_kernel(self.kernels)
         rows, columns = kernel(self.seed).shape[-2:]
-        if max(rows, columns) > self.crop:
+        name, crop = ("crop", self.crop) if split == "train" else ("eval_crop", self.eval_crop)
+        if max(rows, columns) > crop:
             raise ConfigError(
                 f"`data.kernel` {self.kernels.kernel!r} has {rows} x {columns} pixels, more than "
-                f"`data.crop` {self.crop}. Give a larger crop or a smaller kernel."
+                f"`data.{name}` {crop}. Give a larger crop or a smaller kernel."
             )
         most = self.n_photographs[split]
         if self.root is None:
-            found = sample_photographs(split, self.crop)[:most]
+            found = sample_photographs(split, crop)[:most]
         else:
-            found = read_split(Path(self.root).expanduser(), split, self.crop, most)
+            found = read_split(Path(self.root).expanduser(), split, crop, most)
         settings = SampleSettings(
-            self.crop,
+            crop,
             (self.noise[0], self.noise[-1]),
             self.seed,
             self.kernel_per_image,

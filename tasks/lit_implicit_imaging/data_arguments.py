@@ -34,12 +34,13 @@ def check_arguments(data: "ImagingDataModule") -> None:
             raise ValueError(f"`ImagingDataModule.{name}` must be at least {minimum}, got {value}.")
     if data.seed >= 2**63:  # the generator of the order of training takes no more
         raise ValueError(f"`ImagingDataModule.seed` must be below 2**63, got {data.seed}.")
-    if data.crop < 8 or data.crop % 8:
-        near = max(8, round(data.crop / 8) * 8)
-        raise ValueError(
-            "`ImagingDataModule.crop` must be a multiple of 8, as denoisers halve an image three "
-            f"times, got {data.crop}; {near} is one."
-        )
+    for name, crop in {"crop": data.crop, "eval_crop": data.eval_crop}.items():
+        if crop < 8 or crop % 8:
+            near = max(8, round(crop / 8) * 8)
+            raise ValueError(
+                f"`ImagingDataModule.{name}` must be a multiple of 8, as denoisers halve an image "
+                f"three times, got {crop}; {near} is one."
+            )
     if data.root is not None and not data.root:
         raise ValueError(
             "`ImagingDataModule.root` is empty; give a folder of photographs, or null for those of "
