@@ -20,6 +20,7 @@ from lit_implicit_imaging.data import ImagingDataModule
         ({"num_workers": -1}, "num_workers` must be at least 0"),
         ({"crop": 100}, "multiple of 8, .* got 100; 96 is one"),
         ({"crop": 4}, "multiple of 8, .* got 4; 8 is one"),
+        ({"eval_crop": 30}, "eval_crop` must be a multiple of 8, .* got 30; 32 is one"),
         ({"root": ""}, "root` is empty"),
         ({"kernel_size": 16}, "kernel_size` must be odd, .* got 16"),
         ({"kernel_width": 0.0}, "kernel_width` must be positive, got 0.0"),
@@ -46,3 +47,6 @@ def test_a_kernel_larger_than_a_crop(tmp_path):
         ConfigError, match=r"kernel.npy' has 3 x 18 pixels, more than `data.crop` 1"
     ):
         module.setup("fit")
+    module = ImagingDataModule(root, crop=24, eval_crop=16, kernel=str(tmp_path / "kernel.npy"))
+    with pytest.raises(ConfigError, match=r"more than `data.eval_crop` 16"):
+        module.setup("test")
