@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Solution,
         Status,
     )
-    from lit_implicit.spectral import SpectralRadius, spectral_radius
+    from lit_implicit.spectral import SpectralRadius
     from lit_implicit.task import TaskSpec
 
 __version__ = "0.1.0"
@@ -70,7 +70,7 @@ _HOMES = {
         "Solution",
         "Status",
     ),
-    "spectral": ("SpectralRadius", "spectral_radius"),
+    "spectral": ("SpectralRadius",),
     "task": ("TaskSpec",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -113,7 +113,6 @@ __all__ = [
     "WarmStart",
     "jacobian_norm",
     "load",
-    "spectral_radius",
 ]
 
 

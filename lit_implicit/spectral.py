@@ -57,16 +57,19 @@ class SpectralRadius(AbstractRegularizer):
         # torch keeps 32 bits of a seed on the CPU; text is hashed, so that both numbers reach them.
         seed = Random(f"{self.seed}, {step}").getrandbits(32)
         generator = torch.Generator(solution.z.device).manual_seed(seed)
-        radius = spectral_radius(g, solution.z, generator, self.n_steps)
+        radius = growth_rate(g, solution.z, generator, self.n_steps)
         return (radius - self.limit).clamp(min=0).square()
 
 
-def spectral_radius(
+def growth_rate(
     g: AbstractMap, z: Real, generator: torch.Generator | None = None, n_steps: int = 8
 ) -> PerSample:
-    """Estimate the spectral radius of dG/dz of each sample at a state, by power iteration.
+    """Estimate the spectral radius of dG/dz of each sample at a state, with a gradient.
 
-    The iteration is that of the transpose, whose eigenvalues are the same: each step is one
+    To measure a trained model, `lit_implicit.probes.spectral_radius` is sharper, and tells when it
+    does not know. This is for training: power iteration.
+
+    It is that of the transpose, whose eigenvalues are the same: each step is one
     vector-Jacobian product on one graph of G. The estimate is the growth of the last step; the
     gradient flows through that step alone, as if its start were a constant. Few steps of a Jacobian
     that is far from normal may overestimate; a pair of complex eigenvalues makes it waver.
@@ -85,7 +88,7 @@ def spectral_radius(
 
     Example:
         >>> g, solution = layer.solve(x)
-        >>> radius = spectral_radius(g, solution.z)
+        >>> radius = growth_rate(g, solution.z)
     """
     if n_steps < 1:
         raise ValueError(f"`n_steps` must be at least 1, got {n_steps}.")

@@ -7,7 +7,7 @@ from lightning.pytorch import Trainer
 from problems import Affine, RaggedAffine, matrix, random, systems
 
 from lit_implicit import Equilibrium, ImplicitLightningModule, Picard
-from lit_implicit.spectral import SpectralRadius, spectral_radius
+from lit_implicit.spectral import SpectralRadius, growth_rate
 
 SOLVER = Picard(rtol=1e-12, max_iter=500)
 
@@ -27,7 +27,7 @@ def symmetric(n, radius, seed=0):
 def test_the_estimate_is_the_largest_eigenvalue():
     x = random(3, 6)
     g, solution = Equilibrium(Affine(symmetric(6, 0.8)), SOLVER).solve(x)
-    found = spectral_radius(g, solution.z, generator(), 60)
+    found = growth_rate(g, solution.z, generator(), 60)
     assert torch.allclose(found, torch.full((3,), 0.8, dtype=torch.float64), rtol=1e-9)
 
 
@@ -36,7 +36,7 @@ def test_systems_of_different_sizes_have_their_own():
         (symmetric(n, r, seed=n), random(n, seed=n)) for n, r in ((3, 0.9), (6, 0.5), (4, 0.7))
     ]
     g, solution = Equilibrium(RaggedAffine(0.9), SOLVER).solve(systems(*parts))
-    found = spectral_radius(g, solution.z, generator(), 80)
+    found = growth_rate(g, solution.z, generator(), 80)
     assert torch.allclose(
         found, 0.9 * torch.tensor([0.9, 0.5, 0.7], dtype=torch.float64), rtol=1e-9
     )
@@ -45,7 +45,7 @@ def test_systems_of_different_sizes_have_their_own():
 def test_a_map_that_forgets_its_state_has_radius_zero_and_a_finite_gradient():
     operator = Affine(torch.zeros(4, 4).double())
     g, solution = Equilibrium(operator, SOLVER).solve(random(2, 4))
-    found = spectral_radius(g, solution.z, generator(), 3)
+    found = growth_rate(g, solution.z, generator(), 3)
     assert found.tolist() == [0.0, 0.0]
     found.sum().backward()
     assert operator.a.grad.isfinite().all()
@@ -56,7 +56,7 @@ def test_the_gradient_is_that_of_the_eigenvalue():
     a = symmetric(5, 0.8)
     operator = Affine(a)
     g, solution = Equilibrium(operator, SOLVER).solve(random(1, 5))
-    spectral_radius(g, solution.z, generator(), 80).sum().backward()
+    growth_rate(g, solution.z, generator(), 80).sum().backward()
     values, vectors = torch.linalg.eigh(a)
     v = vectors[:, values.abs().argmax()]
     assert torch.allclose(operator.a.grad, -torch.outer(v, v), atol=1e-8)
@@ -109,4 +109,4 @@ def test_settings_out_of_range_are_refused(settings, message):
 def test_an_estimate_takes_a_step_at_least():
     g, solution = Equilibrium(Affine(matrix(2, 0.5)), SOLVER).solve(random(1, 2))
     with pytest.raises(ValueError, match="`n_steps` must be at least 1, got 0"):
-        spectral_radius(g, solution.z, n_steps=0)
+        growth_rate(g, solution.z, n_steps=0)
