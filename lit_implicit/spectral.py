@@ -15,7 +15,7 @@ from lit_implicit.solvers import Solution
 
 @dataclass(frozen=True)
 class SpectralRadius(AbstractRegularizer):
-    """Keep plain iteration convergent: penalise max(0, rho - limit)^2 at the fixed point.
+    """Hold plain iteration convergent: penalise max(0, rho - limit)^2 where the solve ended.
 
     rho estimates the spectral radius of dG/dz, the factor by which an error shrinks at each
     iteration in the end; above 1 it grows. `JacobianNorm` shrinks all of dG/dz alike; this shrinks
@@ -25,7 +25,8 @@ class SpectralRadius(AbstractRegularizer):
 
     Args:
         weight: Factor of the mean penalty in the loss; 0 only logs it.
-        limit: Spectral radius up to which nothing is penalised.
+        limit: Spectral radius up to which nothing is penalised. Leave room below 1: few steps of
+            the power iteration see the most of rho, not all of it.
         n_steps: Steps of the power iteration.
         seed: Seed of its starts.
 
@@ -71,8 +72,9 @@ def growth_rate(
 
     It is that of the transpose, whose eigenvalues are the same: each step is one
     vector-Jacobian product on one graph of G. The estimate is the growth of the last step; the
-    gradient flows through that step alone, as if its start were a constant. Few steps of a Jacobian
-    that is far from normal may overestimate; a pair of complex eigenvalues makes it waver.
+    gradient flows through that step alone, as if its start were a constant. For a symmetric
+    Jacobian it grows with the steps and stays below the radius, by some per cent where eigenvalues
+    crowd at the top. One far from normal may be overestimated; a complex pair makes it waver.
 
     Args:
         g: The map, as `Equilibrium.solve` returns it; leave failed samples out by `g.select`.

@@ -188,15 +188,17 @@ def test_init_parts_take_parts_of_a_checkpoint_to_parts_of_the_model(tmp_path):
         found = ExplicitLightningModule(network, AffineObjective(), path, init_parts=parts)
         return found.network
 
-    network = make({"network.linear": "network.second.linear"})
+    network = make({"network.second.linear": "network.linear"})
     assert torch.equal(network.second.linear.weight, weights)
     assert not torch.equal(network.first.linear.weight, weights)
-    both = make({"network": "network.first", "network.linear": "network.second.linear"})
+    twice = make({"network.first": "network", "network.second": "network"})
+    assert torch.equal(twice.first.linear.weight, twice.second.linear.weight)
+    both = make({"network.first": "network", "network.second.linear": "network.linear"})
     assert torch.equal(both.first.linear.weight, weights)
     with pytest.raises(CheckpointError, match=r"no weights below 'net'. It holds: network.linear"):
-        make({"net": "network.first"})
+        make({"network.first": "net"})
     with pytest.raises(ConfigError, match=r"no part 'network.third'. It has: .*network.second"):
-        make({"network": "network.third"})
+        make({"network.third": "network"})
     with pytest.raises(CheckpointError, match=r"does not fit the model, 'network': "):
         make({"network": "network"})
     with pytest.raises(ConfigError, match="names parts of no checkpoint"):
@@ -204,7 +206,7 @@ def test_init_parts_take_parts_of_a_checkpoint_to_parts_of_the_model(tmp_path):
     # Weights alone, as others publish them: the whole of the file is a part of the model.
     plain = tmp_path / "plain.pth"
     torch.save(source.network.state_dict(), plain)
-    assert torch.equal(make({"": "network.second"}, str(plain)).second.linear.weight, weights)
+    assert torch.equal(make({"network.second": ""}, str(plain)).second.linear.weight, weights)
 
 
 @pytest.mark.parametrize("name", ["loss", "error"])

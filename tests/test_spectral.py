@@ -31,6 +31,19 @@ def test_the_estimate_is_the_largest_eigenvalue():
     assert torch.allclose(found, torch.full((3,), 0.8, dtype=torch.float64), rtol=1e-9)
 
 
+def test_few_steps_stay_below_a_crowd_of_eigenvalues_and_come_near():
+    """With weights c_i of the start, the growth after k steps is |sum c_i^2 l_i^2k| / (2k - 2)."""
+    values = torch.linspace(0.0, 0.9, 40, dtype=torch.float64)
+    g, solution = Equilibrium(Affine(values.diag()), SOLVER).solve(random(1, 40))
+    drawn = torch.randn(1, 40, generator=generator()).double()[0].square()
+    found = [float(growth_rate(g, solution.z, generator(), k)) for k in (2, 8, 16)]
+    for rate, k in zip(found, (2, 8, 16), strict=True):
+        moments = [(drawn * values ** (2 * power)).sum() for power in (k, k - 1)]
+        assert rate == pytest.approx(float((moments[0] / moments[1]).sqrt()), rel=1e-9)
+    assert found[0] < found[1] < found[2] < 0.9
+    assert found[1] > 0.93 * 0.9
+
+
 def test_systems_of_different_sizes_have_their_own():
     parts = [
         (symmetric(n, r, seed=n), random(n, seed=n)) for n, r in ((3, 0.9), (6, 0.5), (4, 0.7))

@@ -101,6 +101,12 @@ class ImplicitCLI(LightningCLI):
         """Make the run directory, if anything is going to be written."""
         self.run.ckpt_path = self._get(self.config, "ckpt_path")
         _check_exists(self.run.ckpt_path)
+        if self.run.ckpt_path is not None:
+            # It has all weights: the file that training began with may be gone.
+            arguments = self._get(self.config, "model").init_args
+            for name in ("init_weights", "init_parts"):
+                if name in arguments:
+                    arguments[name] = None
         n_threads = self._get(self.config, "n_threads")
         if n_threads is not None:
             torch.set_num_threads(n_threads)
@@ -162,9 +168,9 @@ class ImplicitCLI(LightningCLI):
 
     def _say_if_untrained(self) -> None:
         """Warn where a command measures weights that nothing has trained."""
-        given = self._get(self.config, "ckpt_path") or self._get(
-            self.config, "model"
-        ).init_args.get("init_weights")
+        arguments = self._get(self.config, "model").init_args
+        whole = arguments.get("init_weights") and not arguments.get("init_parts")
+        given = self._get(self.config, "ckpt_path") or whole
         trained = given or not any(p.requires_grad for p in self.model.parameters())
         if not trained and self.trainer.is_global_zero:
             command = self.request.command

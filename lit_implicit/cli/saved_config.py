@@ -99,6 +99,7 @@ def _changes(was: str, now: str) -> Iterator[str]:
     parts = [{k: v for k in keys if (v := yaml.safe_load(text).get(k))} for text in (was, now)]
     for key, (old, new) in differences([dict(flat(part)) for part in parts]).items():
         lacks = UNSET in (old, new) and ".init_args." in f".{key}"
-        if not lacks and not key.endswith("init_weights"):
+        begun = "init_weights" in key or "init_parts" in key  # the checkpoint has all weights
+        if not lacks and not begun:
             short = key.replace("init_args.", "").removesuffix(".class_path")
             yield f"{short} was {old}, is {new}"

@@ -161,13 +161,20 @@ class AbstractLightningModule(LightningModule, ABC):
             self.log(f"{stage}/{name}", mean, prog_bar=name == "error",
                      batch_size=self.objective.n_samples(batch))  # fmt: skip
         metrics = self._metrics[f"{stage}_"]
-        metrics.update(preds=y, target=self.objective.target(batch), batch=batch)
+        # Metrics subtract what is nearly equal: never in the low precision of autocast.
+        with torch.autocast(self.device.type, enabled=False):
+            target = self.objective.target(batch)
+            metrics.update(preds=map_tensors(_accurate, y), target=target, batch=batch)
         self.log_dict(metrics, batch_size=self.objective.n_samples(batch))
         return {"y": y, "solution": solution}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam with a learning rate of 1e-3, where the command line names no optimizer."""
         return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+def _accurate(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _of_shape(y: Any) -> str:

@@ -16,8 +16,8 @@ class ExplicitLightningModule(AbstractLightningModule):
         network: Called with the objective's inputs.
         objective: The task's objective.
         init_weights: A checkpoint whose weights the model starts from.
-        init_parts: Which parts of that checkpoint become which parts of the model, such as
-            `{network.denoiser: operator.denoiser}`; None means all of both.
+        init_parts: Which parts of the model begin as which parts of that checkpoint, such as
+            `{operator.denoiser: network.denoiser}`; None means all of both.
 
     Raises:
         CheckpointError: If `init_weights` cannot be read or does not fit the model.

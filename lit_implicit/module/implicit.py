@@ -42,8 +42,8 @@ class ImplicitLightningModule(AbstractLightningModule):
         regularizers: Penalties that training adds to the loss, such as `JacobianNorm`. `train/loss`
             stays the objective's own; the penalties are logged beside it as `train/<name>`.
         init_weights: A checkpoint whose weights the model starts from.
-        init_parts: Which parts of that checkpoint become which parts of the model, such as
-            `{network.denoiser: operator.denoiser}`; None means all of both.
+        init_parts: Which parts of the model begin as which parts of that checkpoint, such as
+            `{operator.denoiser: network.denoiser}`; None means all of both.
         compile: Whether solves call G compiled by `torch.compile`: true, a mode of it such as
             `reduce-overhead`, or settings `{mode, backend, dynamic, fullgraph, tracked}`. Training,
             validation and tests take it; penalties and measurements call G as it is. Checkpoints

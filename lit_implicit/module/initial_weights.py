@@ -17,9 +17,9 @@ def load_initial_weights(
     Args:
         module: The model.
         path: The checkpoint; None leaves the model as it is.
-        parts: Names of parts of the checkpoint, each with the part of the model that gets its
-            weights, such as `{network.denoiser: operator.denoiser}`. An empty name is the whole.
-            None loads all into all.
+        parts: Parts of the model, each with the part of the checkpoint whose weights it gets, such
+            as `{operator.denoiser: network.denoiser}`. An empty name is the whole. None loads all
+            into all.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, or its weights do not fit.
@@ -27,14 +27,16 @@ def load_initial_weights(
     """
     if path is None:
         if parts:
-            raise ConfigError("`model.init_parts` names parts of no checkpoint: give one by "
-                              "`model.init_weights`.")  # fmt: skip
+            raise ConfigError(
+                "`model.init_parts` names parts of no checkpoint: give one by "
+                "`--model.init_weights FILE`, or do without, by `--model.init_parts null`."
+            )
         return
     try:
         weights = read_checkpoint(path, plain=True)["state_dict"]
     except CheckpointError as err:
         raise CheckpointError(f"`model.init_weights`: {err}") from err
-    for source, target in (parts or {"": ""}).items():
+    for target, source in (parts or {"": ""}).items():
         chosen = _below(weights, source)
         if not chosen:
             raise CheckpointError(

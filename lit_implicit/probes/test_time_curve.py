@@ -99,7 +99,8 @@ class TestTimeCurveProbe(AbstractProbe):
         self.score_names = tuple(scores)
         for name in ("errors", "ratios", "flops", "seconds"):
             self.add_samples(name, n_iter + 1)
-        self.add_samples("scores", n_iter + 1, len(self.score_names))
+        if self.score_names:
+            self.add_samples("scores", n_iter + 1, len(self.score_names))
         self.add_samples("sizes")
 
     def measure(
@@ -118,12 +119,13 @@ class TestTimeCurveProbe(AbstractProbe):
         for y, ratio in iterates(equilibrium, x, self.n_iter, self.solver, seed, watch):
             errors.append(objective.error(y, batch))
             ratios.append(ratio)
-            found = [measure(y, batch) for measure in measures]
-            scores.append(torch.stack(found, dim=1) if found else ratio.new_zeros(n, 0))
+            if measures:
+                scores.append(torch.stack([measure(y, batch) for measure in measures], dim=1))
+        if measures:
+            self.keep(scores=torch.stack(scores, dim=1))
         self.keep(
             errors=torch.stack(errors, dim=1),
             ratios=torch.stack(ratios, dim=1),
-            scores=torch.stack(scores, dim=1),
             seconds=_seconds(watch)[None] / n,
             sizes=torch.tensor([n]),
         )
@@ -135,7 +137,6 @@ class TestTimeCurveProbe(AbstractProbe):
         errors = errors.where(finite, torch.nan)
         quantiles = torch.nanquantile(errors, errors.new_tensor([0.1, 0.5, 0.9]), dim=0)
         mean = errors.nanmean(0)
-        scores = self.kept("scores").where(finite[..., None], torch.nan).nanmean(0)
         return TestTimeCurve(
             error_mean=mean,
             error_std=(errors - mean).square().nanmean(0).sqrt(),
@@ -147,11 +148,17 @@ class TestTimeCurveProbe(AbstractProbe):
             nonfinite=(~finite).to(mean.dtype).mean(0),
             flops=self.kept("flops").mean(0),
             seconds=self.kept("seconds").median(0).values,
-            scores=dict(zip(self.score_names, scores.unbind(-1), strict=True)),
+            scores=self._scores(finite),
             n_samples=len(errors),
             rtol=self.rtol,
             batch_size=int(self.kept("sizes").max()),
         )
+
+    def _scores(self, finite: Tensor) -> dict[str, Tensor]:
+        if not self.score_names:
+            return {}
+        means = self.kept("scores").where(finite[..., None], torch.nan).nanmean(0)
+        return dict(zip(self.score_names, means.unbind(-1), strict=True))
 
 
 def _seconds(watch: Stopwatch) -> Tensor:

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from lit_implicit_imaging.batch import ImagingInput
 from lit_implicit_imaging.denoiser import ImagingDRUNet
 from lit_implicit_imaging.hqs import ImagingHQS
-from lit_implicit_imaging.operator import AbstractImagingOperator, ImagingStart
+from lit_implicit_imaging.operator import (
+    AbstractImagingOperator,
+    ImagingContext,
+    ImagingStart,
+    spectra,
+)
 from lit_implicit_imaging.pgd import ImagingPGD
 
 
@@ -81,9 +86,10 @@ class ImagingUnfolded(nn.Module):
 
     def forward(self, x: ImagingInput) -> Tensor:
         """Return the images, shape `(n, channels, height, width)`."""
-        z = self._operators[0].encode(x).start
+        known = spectra(x)  # the same for all steps, whose sizes differ
+        start = z = self._operators[0].encode(x).start
         for operator in self._operators:
-            z = operator(z, operator.encode(x))
+            z = operator(z, ImagingContext(*operator.data_step(*known), start))
         return z
 
     @property

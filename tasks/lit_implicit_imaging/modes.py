@@ -11,7 +11,8 @@ def pattern(size: tuple[int, int], mode: str) -> Tensor:
     """Return a cosine of one spatial frequency.
 
     Of all frequencies of the half spectrum, sorted by length, the one at the mode's percentile;
-    1 in the orthonormal transform, so the cosine's 2-norm is the square root of 2.
+    1 in the orthonormal transform. The cosine's 2-norm is the square root of 2, where the frequency
+    and its mirror image are two, and both within the transform; at small sizes it may be less.
 
     Args:
         size: Height and width.

@@ -85,13 +85,9 @@ class AbstractImagingOperator(AbstractOperator):
 
     def encode(self, x: ImagingInput) -> ImagingContext:
         """Transform the observation and the kernel."""
-        image = x.observation
-        size = image.shape[-2], image.shape[-1]
-        transfer = transfer_function(x.kernel, size)
-        power = transfer.real.square() + transfer.imag.square()
-        adjoint = torch.fft.rfft2(image) * transfer.conj()
-        factor, offset = self.data_step(power, adjoint)
-        return ImagingContext(factor, offset, self._start(image, power, adjoint))
+        power, adjoint = spectra(x)
+        start = self._start(x.observation, power, adjoint)
+        return ImagingContext(*self.data_step(power, adjoint), start)
 
     def init_state(self, c: ImagingContext, generator: torch.Generator | None = None) -> Tensor:
         """Return the start; nothing is drawn."""
@@ -99,7 +95,8 @@ class AbstractImagingOperator(AbstractOperator):
 
     def forward(self, z: Tensor, c: ImagingContext) -> Tensor:
         """Apply the data step and the denoiser."""
-        spectrum = torch.fft.rfft2(z) * c.factor + c.offset
+        # Transforms know no bfloat16, which a denoiser may return under autocast.
+        spectrum = torch.fft.rfft2(z.to(c.start.dtype)) * c.factor + c.offset
         image = torch.fft.irfft2(spectrum, s=z.shape[-2:])
         found: Tensor = self.denoiser(image, self.log_sigma.exp())
         return found
@@ -114,3 +111,11 @@ class AbstractImagingOperator(AbstractOperator):
             adjoint = (adjoint / power).where(power > least, 0.0)
         found: Tensor = torch.fft.irfft2(adjoint, s=image.shape[-2:])
         return found
+
+
+def spectra(x: ImagingInput) -> tuple[Tensor, Tensor]:
+    """Return |h|^2 and the spectrum of A^T x, as `data_step` takes them."""
+    size = x.observation.shape[-2], x.observation.shape[-1]
+    transfer = transfer_function(x.kernel, size)
+    power = transfer.real.square() + transfer.imag.square()
+    return power, torch.fft.rfft2(x.observation) * transfer.conj()

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 from imaging.imaging_problem import batch, denoiser
+from lightning.pytorch import Trainer
 from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader
 
-from lit_implicit import Equilibrium, Picard
+from lit_implicit import Equilibrium, ExplicitLightningModule, Picard
 from lit_implicit.errors import DataError
 from lit_implicit.probes import measure_lipschitz_curve, measure_test_time_curve
 from lit_implicit.solvers import Solution
@@ -39,7 +42,31 @@ def test_loss_error_and_decibels_are_one_number_in_three_scales():
     assert 0.9 < float(found["ssim"]) < 1.0
 
 
-@pytest.mark.parametrize("size", [(32, 32), (32, 40)])
+def test_autocast_changes_no_metric(tmp_path):
+    """SSIM is a difference of what is nearly equal: in bfloat16 it was 0.24 instead of 0.65."""
+    one, quiet = batch(2), dict.fromkeys(("enable_progress_bar", "logger"), False)
+    found = {}
+    for precision in ("32-true", "bf16-mixed"):
+        module = ExplicitLightningModule(Observation(), ImagingObjective())
+        run = Trainer(accelerator="cpu", precision=precision, default_root_dir=tmp_path,
+                      enable_model_summary=False, **quiet)  # fmt: skip
+        found[precision] = run.test(module, DataLoader([one], batch_size=None), verbose=False)[0]
+    assert found["bf16-mixed"]["test/ssim"] == pytest.approx(
+        found["32-true"]["test/ssim"], abs=1e-6
+    )
+    assert found["bf16-mixed"]["test/psnr"] == pytest.approx(
+        found["32-true"]["test/psnr"], abs=1e-4
+    )
+
+
+class Observation(nn.Module):
+    """Answers with what it was given."""
+
+    def forward(self, x):
+        return x.observation
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 40), (33, 47)])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_perturbation_is_one_cosine_seen_through_the_blur(mode, size):
     one = batch(2, *size, dtype=torch.float64)

@@ -49,7 +49,7 @@ def test_a_denoiser_becomes_an_equilibrium_that_restores_a_photograph(
         "init_args": {
             "operator": operator,
             "init_weights": "denoiser/checkpoints/best.ckpt",
-            "init_parts": {"network.denoiser": "operator.denoiser"},
+            "init_parts": {"operator.denoiser": "network.denoiser"},
             "solver": {"class_path": "lit_implicit.Anderson", "init_args": {"max_iter": 6}},
         },
     }
