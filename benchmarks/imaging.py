@@ -53,7 +53,7 @@ def main(args: list[str] | None = None) -> dict[str, Any]:
         for case in _cases(given):
             for kind in (IMPLICIT, JACOBIAN_FREE):
                 found = training_rows(case, kind, given.rounds)
-                out.print(part_table(found, f"gradient error at most {found[0]['goal']:.0e}"))
+                out.print(part_table(found, f"gradient error at most {found[0]['goal']:.1e}"))
                 rows += found
             found = evaluation_rows(case, given.rounds)
             out.print(part_table(found, f"PSNR within {found[0]['goal']} dB"))

@@ -33,6 +33,8 @@ RIVAL, MAX_ITER = "deepinv", 500
 N_FORWARD, N_BACKWARD, BACKWARD_RTOL = 100, 20, 1e-5
 """The paper's settings."""
 
+EARLY = (RIVAL, "early stop")
+
 SOLVERS: dict[str, AbstractSolver] = {"Picard": Picard(), "Anderson": Anderson(), "Auto": Auto()}
 Run = Callable[[], Any]
 
@@ -135,7 +137,7 @@ def training_methods(case: Case, kind: str) -> list[Method]:
 
     return [
         Method(RIVAL, "paper's settings", lambda _: deepinv_step(case, kind), True),
-        Method(RIVAL, "early stop", lambda rtol: deepinv_step(
+        Method(*EARLY, lambda rtol: deepinv_step(
             case, kind, MAX_ITER, MAX_ITER, rtol, early_stop=True)),
         Method(OURS, "paper's settings",
                lambda _: our_step(case, paper_solver(), paper_adjoint(kind)), True),
@@ -163,7 +165,7 @@ def evaluation_methods(case: Case) -> list[Method]:
     return [
         Method(RIVAL, "paper's settings", lambda _: _still(rival(N_FORWARD)), True),
         Method(RIVAL, "the same, without no_grad", lambda _: rival(N_FORWARD), True),
-        Method(RIVAL, "early stop", lambda rtol: _still(rival(MAX_ITER, rtol, True))),
+        Method(*EARLY, lambda rtol: _still(rival(MAX_ITER, rtol, True))),
         Method(OURS, "paper's settings", lambda _: _still(ours(paper_solver())), True),
         *(method(name, solver) for name, solver in SOLVERS.items()),
     ]
