@@ -69,23 +69,25 @@ def _rows(
     rounds: int,
 ) -> list[dict[str, Any]]:
     """Find each method's tolerance, time all in turns, count and compare."""
-    hurry, runs, found = Hurry(), {}, {}
+    hurry, ladders, trials = Hurry(), {}, {}
+    for method in reversed(methods):  # the fastest tell the slow when to give up
+        ladders[method.label] = ladder = _ladder(case, method, measure, hurry)
+        trials[method.label] = None if method.fixed else ladder.loosest(goal)
+    runs = {}
     for method in methods:
-        ladder = _ladder(case, method, measure, hurry)
-        trial = None if method.fixed else ladder.loosest(goal)
-        found[method.label] = (ladder, trial)
+        trial = trials[method.label]
         if method.fixed or trial is not None:
             runs[method.label] = method.prepare(0.0 if trial is None else trial.rtol)
     taken = in_turns(runs, case.device, rounds, factor=float("inf"))
     rows = []
     for method in methods:
-        ladder, trial = found[method.label]
+        trial = trials[method.label]
         row = {
             "problem": case.name, "part": part, "goal": goal, "library": method.library,
             "method": method.name, "fixed": method.fixed, "rtol": trial and trial.rtol,
         }  # fmt: skip
         if method.label not in runs:
-            rows.append({**row, **missed(ladder)})
+            rows.append({**row, **missed(ladders[method.label])})
             continue
         run, times = runs[method.label], taken[method.label]
         with counted(case.operator.denoiser) as calls:
