@@ -56,7 +56,8 @@ def memory_table(rows: Sequence[dict[str, Any]]) -> Any:
         )
         for row in rows
     ]  # fmt: skip
-    return table("Peak memory of a training step, by forward iterations", heads, lines, 2)
+    title = "Peak memory of a training step, by forward iterations; backward as in the paper"
+    return table(title, heads, lines, 2)
 
 
 def targets(rows: Sequence[dict[str, Any]], memory: Sequence[dict[str, Any]]) -> list[Target]:

@@ -112,7 +112,11 @@ def _ladder(
 
 
 def memory_rows(case: Case) -> list[dict[str, Any]]:
-    """Return the most bytes that a training step of few and of 100 iterations holds at once."""
+    """Return the most bytes that a training step of few and of 100 iterations holds at once.
+
+    Backward solves are those of the paper's settings. An `Anderson` or `Auto` there remembers
+    states beside the graph, which the column MiB of the training steps shows.
+    """
 
     def ours(name: str) -> Callable[[int], Any]:
         return lambda n: our_step(case, with_budget(SOLVERS[name], 0.0, n), paper_adjoint(IMPLICIT))
