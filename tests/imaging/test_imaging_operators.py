@@ -16,7 +16,7 @@ from lit_implicit_imaging.denoiser import ImagingDRUNet
 from lit_implicit_imaging.hqs import ImagingHQS
 from lit_implicit_imaging.pgd import ImagingPGD
 
-GAINS = {ImagingPGD: 4.0, ImagingHQS: 4.0}
+GAIN = 3.5
 """Of the denoiser's weights: the iteration still converges, but slowly."""
 
 KINDS = {ImagingPGD: (PGD, 1.0), ImagingHQS: (HQS, 4.0)}
@@ -55,7 +55,7 @@ def test_operator_keeps_the_contract(check, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("t", [1, 2, 10, 50])
 def test_iterates_are_those_of_deepinv(kind, t):
-    x, operator = one_kernel(), kind(denoiser(gain=GAINS[kind]), start="observation")
+    x, operator = one_kernel(), kind(denoiser(GAIN), start="observation")
     model = deepinv_model(kind, operator.denoiser.network, t).eval()
     with torch.no_grad():
         expected = model(x.observation, physics(x), init=x.observation)
