@@ -1,7 +1,9 @@
 """A batch of photographs: what the network sees of them, and the truth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from lit_implicit.layout import select_samples
@@ -32,10 +34,11 @@ class ImagingBatch:
         x: What the network may see.
         target: The photographs, shape `(n, channels, height, width)`; None where nobody knows
             them, as with a photograph of the user's own.
-        index: Number of each photograph in its split, shape `(n,)`.
+        index: Number of each sample in its split, shape `(n,)`; another one for each crop.
         files: Path of each photograph's file.
         margin: Pixels that do not belong to the photograph, on the left, the right, above and
             below.
+        repeats: The same number is the same sample in every epoch: false for random crops.
     """
 
     x: ImagingInput
@@ -43,11 +46,29 @@ class ImagingBatch:
     index: Tensor
     files: tuple[str, ...]
     margin: tuple[int, int, int, int] = (0, 0, 0, 0)
+    repeats: bool = False
 
     def without_margin(self, image: Tensor) -> Tensor:
         """Cut the margin off images, shape `(..., height, width)`."""
         left, right, top, bottom = self.margin
         return image[..., top : image.shape[-2] - bottom, left : image.shape[-1] - right]
+
+    @classmethod
+    def join(cls, batches: Sequence["ImagingBatch"]) -> "ImagingBatch":
+        """Return batches of one size, and of one margin, as a single one."""
+        inputs = [batch.x for batch in batches]
+        targets = [batch.target for batch in batches if batch.target is not None]
+        return replace(
+            batches[0],
+            x=ImagingInput(
+                observation=torch.cat([x.observation for x in inputs]),
+                kernel=torch.cat([x.kernel for x in inputs]),
+                noise=torch.cat([x.noise for x in inputs]),
+            ),
+            target=torch.cat(targets) if targets else None,
+            index=torch.cat([batch.index for batch in batches]),
+            files=tuple(file for batch in batches for file in batch.files),
+        )
 
     def select(self, keep: Tensor) -> "ImagingBatch":
         """Return the photographs in `keep` (`(n,)`, boolean)."""

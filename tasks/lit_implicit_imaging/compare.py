@@ -8,89 +8,104 @@ import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from lit_implicit.errors import DataError, LitImplicitError
+from lit_implicit.errors import ConfigError, DataError, LitImplicitError, ResourceError
 from lit_implicit.loading import load
-from lit_implicit.module import AbstractLightningModule
 from lit_implicit_imaging.batch import ImagingBatch
-from lit_implicit_imaging.data import ImagingDataModule
+from lit_implicit_imaging.compared_data import data_of, data_settings, refuse_other_data
 from lit_implicit_imaging.gallery import draw_panels
 from lit_implicit_imaging.measures import psnr
+from lit_implicit_imaging.objective import ImagingObjective
+
+_TAKEN = ("photograph", "truth", "observation")
+"""Titles of the other columns."""
 
 
-def compare(runs: Mapping[str, Path], output: Path, shown: Sequence[int] = (0, 1, 2)) -> None:
+def compare(
+    runs: Mapping[str, Path],
+    output: Path,
+    shown: Sequence[int] | None = None,
+    *,
+    any_data: bool = False,
+    device: str = "cpu",
+) -> None:
     """Restore the test photographs by the best weights of each run, and draw some of them.
 
     Writes `gallery.png` (truth, observation, answers with their PSNR, absolute errors) and
-    `psnr.csv` (a row for each photograph, a column for each run).
+    `psnr.csv` (a row for each photograph, a column for each run), in single precision.
 
     Args:
-        runs: Run directories by the title of their column; the data is that of the first.
+        runs: Run directories by the title of their column.
         output: Folder of what is written; made if missing.
-        shown: Numbers of the photographs in the picture.
+        shown: Numbers of the photographs in the picture, in their order there; None means the
+            first three.
+        any_data: Compare on the data of the first run, though others were trained for another
+            blur, noise or size.
+        device: Where the models run, as torch names it.
 
     Raises:
-        DataError: If a run directory has no config or no checkpoint, or the test split no such
-            photograph.
+        CheckpointError: If a run has no checkpoint of its best weights.
+        ConfigError: If the runs' data differ, a title is that of another column, or there is no
+            such device.
+        DataError: If a folder is no run of this task, or the test split has no such photograph.
+        ResourceError: If the output cannot be written.
     """
-    data = _data(next(iter(runs.values())))
-    data.setup("test")
-    batches: list[ImagingBatch] = list(data.test_dataloader())
+    for title in runs:
+        if title in _TAKEN or not title:
+            raise ConfigError(f"A run cannot have the title {title!r}. Give it another one.")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"`device` is {device!r}, but torch finds no CUDA device. Use cpu.")
+    settings = {title: data_settings(folder) for title, folder in runs.items()}
+    if not any_data:
+        refuse_other_data(settings)
+    batches = _test_batches(runs, settings)
     n = sum(len(batch.index) for batch in batches)
-    if any(not 0 <= number < n for number in shown):
-        raise DataError(f"`shown` must be numbers from 0 to {n - 1}, got {list(shown)}.")
-    answers = {title: _answers(_model(folder), batches) for title, folder in runs.items()}
-    truth = torch.cat([batch.target for batch in batches if batch.target is not None])
-    output.mkdir(parents=True, exist_ok=True)
-    decibels = {title: psnr(y, truth).tolist() for title, y in answers.items()}
-    files = [file for batch in batches for file in batch.files]
-    with (output / "psnr.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["photograph", *decibels])
-        rows = zip([Path(f).name for f in files], *decibels.values(), strict=True)
-        writer.writerows([name, *(f"{value:.3f}" for value in values)] for name, *values in rows)
-    figure = draw_panels(*_rows(answers, batches, shown), errors_of=list(answers))
-    figure.savefig(output / "gallery.png", dpi=100)
+    rows = range(min(3, n)) if shown is None else shown
+    if not rows or any(not 0 <= number < n for number in rows):
+        raise DataError(f"`shown` must be numbers from 0 to {n - 1}, got {list(rows)}.")
+    answers = {title: _answers(folder, batches, device) for title, folder in runs.items()}
+    whole = ImagingBatch.join(batches)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        _write_table(answers, whole, output / "psnr.csv")
+        images = {"observation": whole.x.observation, **answers}
+        figure = draw_panels(images, whole, errors_of=list(answers), rows=rows)
+        figure.savefig(output / "gallery.png", dpi=100)
+    except OSError as err:
+        raise ResourceError(f"{str(output)!r} cannot be written: {err}.") from err
 
 
-def _rows(
-    answers: Mapping[str, Tensor], batches: Sequence[ImagingBatch], shown: Sequence[int]
-) -> tuple[dict[str, Tensor], ImagingBatch]:
-    """Return the columns of the picture and its photographs, in the order in which they stand."""
-    parts, first = [], 0
-    keep = torch.zeros(sum(len(batch.index) for batch in batches), dtype=torch.bool)
-    keep[list(shown)] = True
-    for batch in batches:
-        mask = keep[first : first + len(batch.index)]
-        parts.append(batch.select(mask))
-        first += len(batch.index)
-    whole = parts[0]
-    whole.target = torch.cat([part.target for part in parts if part.target is not None])
-    whole.index = torch.cat([part.index for part in parts])
-    observation = torch.cat([part.x.observation for part in parts])
-    return {"observation": observation, **{k: y[keep] for k, y in answers.items()}}, whole
+def _test_batches(
+    runs: Mapping[str, Path], settings: Mapping[str, Mapping[str, object]]
+) -> list[ImagingBatch]:
+    first = next(iter(runs))
+    data = data_of(runs[first], settings[first])
+    data.setup("test")
+    return list(data.test_dataloader())
 
 
 @torch.no_grad()
-def _answers(model: AbstractLightningModule, batches: Sequence[ImagingBatch]) -> Tensor:
-    return torch.cat([model.answer(batch, training=False)[0] for batch in batches])
+def _answers(folder: Path, batches: Sequence[ImagingBatch], device: str) -> Tensor:
+    model = load(folder / "checkpoints" / "best.ckpt")
+    if not isinstance(model.objective, ImagingObjective):
+        raise DataError(f"The model of {str(folder)!r} restores no photographs.")
+    model.to(device)
+    moved = (move_data_to_device(batch, torch.device(device)) for batch in batches)
+    return torch.cat([model.answer(batch, training=False)[0].cpu() for batch in moved])
 
 
-def _data(folder: Path) -> ImagingDataModule:
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise DataError(f"{str(folder)!r} is no run directory: it has no config.yaml.")
-    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
-    return ImagingDataModule(**settings.get("init_args", {}))
-
-
-def _model(folder: Path) -> AbstractLightningModule:
-    return load(folder / "checkpoints" / "best.ckpt")
+def _write_table(answers: Mapping[str, Tensor], batch: ImagingBatch, path: Path) -> None:
+    assert batch.target is not None  # test photographs are known
+    decibels = [psnr(y, batch.target).tolist() for y in answers.values()]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["photograph", *answers])
+        for name, *values in zip(batch.files, *decibels, strict=True):
+            writer.writerow([Path(name).name, *(f"{value:.3f}" for value in values)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,16 +113,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lit_implicit_imaging.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="TITLE=RUN_DIR")
     parser.add_argument("--output", type=Path, default=Path("comparison"))
-    parser.add_argument("--shown", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--shown", type=int, nargs="+", metavar="NUMBER", help="photographs (default: the first 3)"
+    )
+    parser.add_argument(
+        "--any_data", action="store_true", help="on the first's data, though others' differ"
+    )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     given = parser.parse_args(arguments)
-    runs = {}
+    runs: dict[str, Path] = {}
     for text in given.runs:
         title, found, folder = text.partition("=")
         if not found:
             parser.error(f"expected TITLE=RUN_DIR, got {text!r}")
+        if title in runs:
+            parser.error(f"the title {title!r} is given twice")
         runs[title] = Path(folder)
     try:
-        compare(runs, given.output, given.shown)
+        compare(runs, given.output, given.shown, any_data=given.any_data, device=given.device)
     except LitImplicitError as err:
         print(f"error: {err}", file=sys.stderr)  # noqa: T201
         return 2

@@ -1,6 +1,6 @@
 """Photographs for training, validation and test, blurred and with noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader, Dataset
 from lit_implicit.data import EpochDataLoader
 from lit_implicit.errors import ConfigError
 from lit_implicit_imaging.data_arguments import DTYPES, check_arguments
-from lit_implicit_imaging.folders import SPLITS, read_split
+from lit_implicit_imaging.folders import SPLITS, find_splits, read_split
 from lit_implicit_imaging.kernels import KernelSettings, find_kernel
 from lit_implicit_imaging.own_photographs import OwnPhotographs
-from lit_implicit_imaging.photographs import find_files
+from lit_implicit_imaging.photographs import crop_setting, find_files
 from lit_implicit_imaging.sample_photographs import sample_photographs
 from lit_implicit_imaging.samples import ImagingSamples, SampleSettings
 
@@ -26,9 +26,9 @@ class ImagingDataModule(LightningDataModule):
     kept in memory as bytes (BSDS500: 230 MB a process).
 
     Args:
-        root: Folder of photographs; folders train, val and test in it, or below as in BSDS500, are
-            the splits, any other is split by a hash of the files' names. Null means photographs of
-            scikit-image, which need no download.
+        root: Folder of photographs; folders train, val and test in it, or some levels below as in
+            BSDS500, are the splits, any other is split by a hash of the files' names. Null means
+            photographs of scikit-image, which need no download.
         crop: Height and width of a sample of training, a multiple of 8; smaller photographs are
             left out.
         eval_crop: The same of validation and test; null means as in training.
@@ -42,8 +42,8 @@ class ImagingDataModule(LightningDataModule):
             train a denoiser; or a file, an array (.npy) of sum 1 or an image.
         kernel_size: Rows and columns of a motion or Gaussian kernel, odd.
         kernel_width: Standard deviation of a Gaussian kernel (pixels).
-        kernel_index: Which kernel of a file that holds several, from 0 on.
-        normalize_kernel: Divide the kernel of an array by its sum.
+        kernel_index: Which kernel of an array's file that holds several, from 0 on.
+        normalize_kernel: Divide the kernel of an array's file by its sum.
         kernel_per_image: Draw a motion kernel for each sample; else the seed tells the one of all.
         noise: Standard deviation, where white is 1; or the least and the greatest, between which
             each sample draws its own.
@@ -51,7 +51,8 @@ class ImagingDataModule(LightningDataModule):
         batch_size: Samples in a batch of training, per process.
         eval_batch_size: Samples in a batch of validation, test and prediction.
         num_workers: Processes that make batches; with 0 a batch of three crops of 128 takes 4 ms.
-        dtype: Precision of batches; the networks cast to that of their weights.
+        dtype: Precision of batches; with `float64` the weights must have it, too:
+            `--trainer.precision 64-true`.
         files: Blurred photographs of your own, for `predict` alone: paths, folders or patterns as
             'holiday/*.jpg'. Each is a batch by itself, of any size; `kernel` is the kernel that
             blurred them.
@@ -106,6 +107,7 @@ class ImagingDataModule(LightningDataModule):
         check_arguments(self)
         self._samples: dict[str, ImagingSamples] = {}
         self._own: OwnPhotographs | None = None
+        self._files: Mapping[str, list[Path]] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Read the splits that the stage needs, or find the files; None does both.
@@ -151,17 +153,20 @@ class ImagingDataModule(LightningDataModule):
     def _make(self, split: str) -> ImagingSamples:
         kernel = find_kernel(self.kernels)
         rows, columns = kernel(self.seed).shape[-2:]
-        name, crop = ("crop", self.crop) if split == "train" else ("eval_crop", self.eval_crop)
+        crop = self.crop if split == "train" else self.eval_crop
         if max(rows, columns) > crop:
             raise ConfigError(
                 f"`data.kernel` {self.kernels.kernel!r} has {rows} x {columns} pixels, more than "
-                f"`data.{name}` {crop}. Give a larger crop or a smaller kernel."
+                f"`{crop_setting(split)}` {crop}. Give a larger crop or a smaller kernel."
             )
         most = self.n_photographs[split]
         if self.root is None:
             found = sample_photographs(split, crop)[:most]
         else:
-            found = read_split(Path(self.root).expanduser(), split, crop, most)
+            root = Path(self.root).expanduser()
+            if self._files is None:
+                self._files = find_splits(root)
+            found = read_split(root, self._files, split, crop, most)
         settings = SampleSettings(
             crop,
             (self.noise[0], self.noise[-1]),

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lit_implicit_imaging.kernels import KINDS, KernelSettings
+
 if TYPE_CHECKING:
     from lit_implicit_imaging.data import ImagingDataModule
 
@@ -60,6 +62,7 @@ def check_arguments(data: "ImagingDataModule") -> None:
             "`ImagingDataModule.kernel_per_image` draws motion kernels; `kernel` "
             f"{data.kernels.kernel!r} is always the same one."
         )
+    _check_kernel_of_a_file(data.kernels)
     if len(data.noise) not in (1, 2) or not all(0 <= n < math.inf for n in data.noise):
         raise ValueError(
             "`ImagingDataModule.noise` must be a standard deviation of at least 0, or two (the "
@@ -82,4 +85,19 @@ def check_arguments(data: "ImagingDataModule") -> None:
         if given not in allowed:
             raise ValueError(
                 f"`ImagingDataModule.{name}` must be {' or '.join(allowed)}, got {given!r}."
+            )
+
+
+def _check_kernel_of_a_file(kernels: KernelSettings) -> None:
+    """Refuse settings of kernels in files where the kernel is made."""
+    if kernels.kernel not in KINDS:
+        return
+    for name, value, unset in (
+        ("kernel_index", kernels.index, None),
+        ("normalize_kernel", kernels.normalize, False),
+    ):
+        if value != unset:
+            raise ValueError(
+                f"`ImagingDataModule.{name}` is for a kernel in a file, got {value} with `kernel` "
+                f"{kernels.kernel!r}; leave it out."
             )

@@ -38,6 +38,11 @@ def read_kernel(path: Path, index: int | None = None, *, normalize: bool = False
         if path.suffix.lower() == ".npy":
             kernel = _select(_load(path), index, name)
         else:
+            if index is not None:
+                raise DataError(
+                    f"{name} is an image, which holds one; leave `data.kernel_index` out, got "
+                    f"{index}."
+                )
             kernel, normalize = _load_image(path), True
         kernel = np.asarray(kernel, dtype=np.float64)
     except DataError:

@@ -60,10 +60,13 @@ class ImagingObjective(AbstractObjective):
         """Return the photographs in `keep`."""
         return batch.select(keep)
 
-    def keys(self, batch: Any) -> Tensor:
-        """Return each photograph's number in its split, shape `(n,)`."""
-        index: Tensor = batch.index
-        return index
+    def keys(self, batch: Any) -> Tensor | None:
+        """Return each sample's number in its split, shape `(n,)`; None where crops are random.
+
+        With `data.crops: random` a number stands for another crop in each epoch, which must not
+        start from the state of the last one. `fixed` ones have keys.
+        """
+        return batch.index if batch.repeats else None
 
     def target(self, batch: Any) -> Tensor:
         """Return the photographs, shape `(n, channels, height, width)`.

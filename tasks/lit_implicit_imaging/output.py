@@ -52,7 +52,11 @@ def write_images(y: Tensor, solution: "Solution | None", batch: ImagingBatch, fo
 def read_rows(folder: Path) -> Sequence[Mapping[str, Any]]:
     """Return the rows of all tables below a folder, in the order of the photographs."""
     tables = sorted(folder.rglob("images_*.csv"), key=lambda path: path.name)
-    return [row for path in tables for row in csv.DictReader(path.open(encoding="utf-8"))]
+    rows: list[Mapping[str, Any]] = []
+    for path in tables:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows += csv.DictReader(file)
+    return rows
 
 
 def _write_png(image: Tensor, path: Path) -> None:

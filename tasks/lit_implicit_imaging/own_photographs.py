@@ -63,7 +63,9 @@ class OwnPhotographs(Dataset[ImagingBatch]):
         kernel = self.kernel.to(self.dtype)[None]
         observation, margin = extend(image[None], kernel, self.noise)
         x = ImagingInput(observation, kernel, torch.tensor([self.noise], dtype=self.dtype))
-        return ImagingBatch(x, None, torch.tensor([index]), (photograph.name,), margin)
+        return ImagingBatch(
+            x, None, torch.tensor([index]), (photograph.name,), margin, repeats=True
+        )
 
     def _read(self, path: Path) -> Photograph:
         photograph = read_photograph(path)

@@ -34,6 +34,11 @@ class Photograph:
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
+def crop_setting(split: str) -> str:
+    """Return the setting that says how large a split's crops are."""
+    return "data.crop" if split == "train" else "data.eval_crop"
+
+
 def read_photograph(path: Path) -> Photograph:
     """Read a photograph, upright as its camera was held, gray ones as three equal channels.
 
@@ -83,7 +88,10 @@ def _find(given: str) -> list[Path]:
         # A pattern may begin at the root, which `Path.glob` cannot.
         start = Path(path.anchor)
         if any(sign in given for sign in "*?["):
-            matches = start.glob(str(path.relative_to(path.anchor)))
+            try:
+                matches = list(start.glob(str(path.relative_to(path.anchor))))
+            except ValueError as err:  # up to Python 3.12, where `**` is a part of a name
+                raise DataError(f"{given!r} is no pattern: {err}. Use `*` or `**/`.") from err
             found = sorted(p for p in matches if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
         raise DataError(f"{given!r} {what} {', '.join(SUFFIXES)}. Name photographs.")
@@ -114,8 +122,10 @@ def _read_image(path: Path) -> NDArray[Any]:
 
 def _read_array(path: Path) -> NDArray[Any]:
     try:
-        pixels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
+        # Not by `np.load`, which opens archives, too, and raises what their readers happen upon.
+        with path.open("rb") as file:
+            pixels = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as err:
         raise DataError(f"{str(path)!r} cannot be read as an array: {err}.") from err
     return _check_values(path, pixels)
 

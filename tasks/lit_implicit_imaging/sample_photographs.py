@@ -6,7 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from lit_implicit.errors import DataError
-from lit_implicit_imaging.photographs import Photograph, read_photograph
+from lit_implicit_imaging.photographs import Photograph, crop_setting, read_photograph
 
 FILES = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png",
@@ -43,8 +43,8 @@ def sample_photographs(split: str, crop: int) -> list[Photograph]:
         largest = max(min(part.size) for part in parts)
         raise DataError(
             f"scikit-image's photographs for {split} (`data.root: null`) have at most {largest} "
-            f"pixels a side, less than `data.crop` {crop}. Give a smaller crop, or name a folder "
-            "of larger photographs."
+            f"pixels a side, less than `{crop_setting(split)}` {crop}. Give a smaller crop, or "
+            "name a folder of larger photographs."
         )
     return found
 

@@ -81,7 +81,9 @@ class ImagingSamples(Dataset[ImagingBatch]):
             noise=torch.stack([x.noise for x in inputs]),
         )
         files = tuple(self.photographs[i % len(self.photographs)].name for i in index)
-        return ImagingBatch(x, torch.stack(targets), torch.tensor(index), files)
+        return ImagingBatch(
+            x, torch.stack(targets), torch.tensor(index), files, repeats=not self.random
+        )
 
     def _sample(self, epoch: int, number: int) -> tuple[Tensor, ImagingInput]:
         """Return a sample's target and input, without the axis of the batch."""

@@ -25,6 +25,18 @@ from lit_implicit_imaging.data import ImagingDataModule
         ({"kernel_size": 16}, "kernel_size` must be odd, .* got 16"),
         ({"kernel_width": 0.0}, "kernel_width` must be positive, got 0.0"),
         ({"kernel_per_image": True, "kernel": "delta"}, "draws motion kernels; `kernel` 'delta'"),
+        (
+            {"kernel_index": 1},
+            "kernel_index` is for a kernel in a file, got 1 with `kernel` 'motion'",
+        ),
+        (
+            {"kernel_index": 0, "kernel": "delta"},
+            "kernel_index` is for .* got 0 with `kernel` 'delta'",
+        ),
+        (
+            {"normalize_kernel": True, "kernel": "gaussian"},
+            "normalize_kernel` is for .* got True with `kernel` 'gaussian'; leave it out",
+        ),
         ({"noise": -0.1}, r"at least 0, or two .* got \[-0.1\]"),
         ({"noise": float("nan")}, r"at least 0, or two .* got \[nan\]"),
         ({"noise": (0.2, 0.1)}, r"the least and then the greatest .* got \[0.2, 0.1\]"),

@@ -10,8 +10,14 @@ import torch
 from lightning.pytorch import Trainer
 from photographs import pixels, write_bsds
 
+from lit_implicit import ImplicitLightningModule, Picard
+from lit_implicit.callbacks import WarmStart
+from lit_implicit.errors import ConfigError
 from lit_implicit_imaging.blur import blur
 from lit_implicit_imaging.data import ImagingDataModule
+from lit_implicit_imaging.denoiser import ImagingDRUNet
+from lit_implicit_imaging.hqs import ImagingHQS
+from lit_implicit_imaging.objective import ImagingObjective
 
 CROP = 16
 
@@ -137,6 +143,34 @@ def test_random_crops_change_with_the_epoch_in_workers_that_live_on(root, n_work
 def test_fixed_crops_are_the_same_in_all_epochs(root):
     module = data(root, crops="fixed")
     assert same(train(module, 0), train(module, 9))
+
+
+def test_samples_that_repeat_have_keys_and_others_have_none(root):
+    """A warm start must not take the state of another crop."""
+    keys = ImagingObjective().keys
+    fixed = data(root, crops="fixed", crops_per_image=3)
+    found = torch.cat([keys(batch) for batch in fixed.train_dataloader()])
+    assert sorted(found.tolist()) == list(range(15))
+    targets = {}
+    for batch in fixed.train_dataloader():
+        targets |= dict(zip(keys(batch).tolist(), batch.target, strict=True))
+    assert not any(torch.equal(targets[i], targets[j]) for i in range(15) for j in range(i))
+    assert all(keys(batch) is None for batch in data(root).train_dataloader())
+    first = next(iter(data(root).val_dataloader()))
+    assert keys(first.select(torch.tensor([False, True]))).tolist() == [1]
+
+
+def test_warm_starts_of_random_crops_are_refused(root, tmp_path):
+    model = ImplicitLightningModule(
+        ImagingHQS(ImagingDRUNet((4, 4, 4, 4))), ImagingObjective(), Picard(max_iter=1)
+    )
+    trainer = Trainer(
+        default_root_dir=tmp_path, max_epochs=1, accelerator="cpu", callbacks=[WarmStart()],
+        logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"`ImagingObjective.keys` returns None"):
+        trainer.fit(model, data(root))
 
 
 def test_evaluation_is_the_same_in_all_runs_and_another_for_another_seed(root):

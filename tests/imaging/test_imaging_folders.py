@@ -1,6 +1,7 @@
 """Which photographs a folder gives: layouts, splits, and what is left out."""
 
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,15 @@ from lit_implicit_imaging.folders import find_splits, read_split
 from lit_implicit_imaging.photographs import find_files, read_photograph
 
 
-@pytest.mark.parametrize("place", ["", "images", "BSR/BSDS500/data/images", "data/images"])
+def read(root, split, crop, most):
+    return read_split(root, find_splits(root), split, crop, most)
+
+
+PLACES = ["", "images", "data/images", "BSR/BSDS500/data/images",
+          "BSDS500/BSDS500-master/BSDS500/data/images"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_folders_train_val_and_test_are_the_splits(tmp_path, place):
     found = find_splits(write_bsds(tmp_path, place=place))
     assert {split: len(paths) for split, paths in found.items()} == {
@@ -24,17 +33,42 @@ def test_folders_train_val_and_test_are_the_splits(tmp_path, place):
     assert all(path.parent.name == split for split, paths in found.items() for path in paths)
 
 
+def test_folders_without_photographs_and_single_ones_below_are_no_splits(tmp_path):
+    for split in ("train", "val", "test"):  # as BSDS500 keeps its segmentations
+        (tmp_path / "data/groundTruth" / split).mkdir(parents=True)
+        (tmp_path / "data/groundTruth" / split / "1.mat").write_bytes(b"")
+    write(tmp_path / "a/test/1.png", pixels(0))
+    write_bsds(tmp_path, place="data/images")
+    assert [len(paths) for paths in find_splits(tmp_path).values()] == [5, 2, 3]
+
+
+def test_several_folders_of_splits_are_refused(tmp_path):
+    write_bsds(tmp_path, place="city")
+    write_bsds(tmp_path, place="land")
+    with pytest.raises(DataError, match=r"in several places: city; land. Name one of them"):
+        find_splits(tmp_path)
+
+
 def test_bsds500_is_recognised():
     found = find_splits(public_data("BSDS500"))
     assert [len(paths) for paths in found.values()] == [200, 100, 200]
 
 
-def test_any_other_folder_is_split_by_names_and_stays_so(tmp_path):
+def test_any_other_folder_is_split_by_names_and_stays_so(tmp_path, caplog):
     for i in range(100):
         write(tmp_path / f"{i // 10}" / f"photo{i}.png", pixels(i, 8, 8))
     first = {path: split for split, paths in find_splits(tmp_path).items() for path in paths}
     counts = [list(first.values()).count(split) for split in ("train", "val", "test")]
     assert sum(counts) == 100
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        module = ImagingDataModule(str(tmp_path), crop=8, kernel="delta")
+        module.setup("fit")
+        module.setup("test")
+    (line,) = [record.message for record in caplog.records]
+    assert (
+        "by a hash of their names, {} for train, {} for val, {} for test.".format(*counts) in line
+    )
     assert all(abs(n - share) < 13 for n, share in zip(counts, (70, 10, 20), strict=True))
     write(tmp_path / "new.png", pixels(0, 8, 8))
     for i in range(0, 100, 3):
@@ -75,14 +109,17 @@ def test_unreadable_and_small_photographs_are_left_out_and_named(tmp_path, caplo
     whole = (train / "000.png").read_bytes()
     (train / "cut.png").write_bytes(whole[: len(whole) // 2])
     np.save(train / "bright.npy", np.full((40, 40), 1.5))
+    np.savez(train / "archive", np.zeros((40, 40)))
+    (train / "archive.npz").rename(train / "archive.npy")
+    (train / "zip.npy").write_bytes((train / "archive.npy").read_bytes()[:50])
     write(train / "small.png", pixels(0, 31, 40))
     with caplog.at_level(logging.INFO):
-        kept = read_split(tmp_path, "train", 32, None)
+        kept = read(tmp_path, "train", 32, None)
     assert [photograph.name[-7:] for photograph in kept] == [f"{i:03d}.png" for i in range(5)]
     lines = [record.message for record in caplog.records]
     assert len(lines) == 2, lines
-    assert "left out 3 unreadable" in lines[0]
-    for name in ("broken.jpg", "cut.png", "bright.npy"):
+    assert "left out 5 unreadable" in lines[0]
+    for name in ("archive.npy", "broken.jpg", "cut.png", "bright.npy", "zip.npy"):
         assert lines[0].count(name) == 1
     assert "values in [0, 1], got 1.5 to 1.5" in lines[0]
     assert "left out 1 smaller than `data.crop` 32" in lines[1]
@@ -91,18 +128,20 @@ def test_unreadable_and_small_photographs_are_left_out_and_named(tmp_path, caplo
 
 def test_no_photograph_is_left(tmp_path):
     write_bsds(tmp_path)
-    with pytest.raises(DataError, match=r"No photograph for test .* 3 smaller than `data.crop` 48"):
-        read_split(tmp_path, "test", 48, None)
+    with pytest.raises(
+        DataError, match=r"No photograph for test .* 3 smaller than `data.eval_crop` 48"
+    ):
+        read(tmp_path, "test", 48, None)
     for path in (tmp_path / "images/val").iterdir():
         path.write_bytes(b"")
     with pytest.raises(DataError, match=r"No photograph for val .* left out 2 unreadable"):
-        read_split(tmp_path, "val", 16, None)
+        read(tmp_path, "val", 16, None)
 
 
 def test_the_first_that_can_be_read_are_taken(tmp_path):
     write_bsds(tmp_path)
     (tmp_path / "images/train/001.png").write_bytes(b"")
-    kept = read_split(tmp_path, "train", 16, 3)
+    kept = read(tmp_path, "train", 16, 3)
     assert [photograph.name[-7:] for photograph in kept] == ["000.png", "002.png", "003.png"]
 
 
@@ -160,3 +199,9 @@ def test_files_are_found_by_path_folder_and_pattern_once(tmp_path):
     for wrong in ("nothing.jpg", "*.jpg", str(tmp_path / "val/x*")):
         with pytest.raises(DataError, match="neither a file nor a folder, nor a pattern"):
             find_files([wrong])
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="newer versions take it for `*.jpg`")
+def test_a_pattern_that_is_none():
+    with pytest.raises(DataError, match=r"'\*\*.jpg' is no pattern: .* Use `\*`"):
+        find_files(["**.jpg"])

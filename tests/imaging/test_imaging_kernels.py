@@ -102,6 +102,10 @@ def test_an_image_is_divided_by_its_sum(tmp_path):
     for name, exact in (("kernel.png", gray), ("color.png", gray), ("deep.png", deep)):
         found = read_kernel(tmp_path / name)
         assert np.allclose(found, exact / exact.sum(dtype=float), rtol=1e-12), name
+        with pytest.raises(
+            DataError, match=r"is an image, .* leave `data.kernel_index` out, got 0"
+        ):
+            read_kernel(tmp_path / name, 0)
 
 
 def test_levins_kernels_are_read():

@@ -134,7 +134,7 @@ def test_pictures_show_each_photograph_with_its_decibels():
 
 def test_images_are_written_without_their_margin_and_listed(tmp_path):
     one = batch(2, 32, 40)
-    one.margin, one.files = 4, ("here/a.jpg", "there/a.jpg")
+    one.margin, one.files = (4, 3, 2, 1), ("here/a.jpg", "there/a.jpg")
     layer = Equilibrium(ImagingHQS(denoiser()), Picard(rtol=1e-4, max_iter=3))
     with torch.no_grad():
         y, solution = layer(one.x)
@@ -145,8 +145,8 @@ def test_images_are_written_without_their_margin_and_listed(tmp_path):
     assert [row["restored"] for row in rows] == ["00000_a.png", "00001_a.png"]
     assert [row["status"] for row in rows] == ["MAX_ITER"] * 2
     pixels = np.asarray(Image.open(tmp_path / "out" / "00001_a.png"))
-    assert pixels.shape == (24, 32, 3)
-    inside = y[1, :, 4:-4, 4:-4].clamp(0, 1).permute(1, 2, 0).mul(255).numpy()
+    assert pixels.shape == (29, 33, 3)
+    inside = y[1, :, 2:-1, 4:-3].clamp(0, 1).permute(1, 2, 0).mul(255).numpy()
     assert np.abs(pixels - inside).max() <= 0.5 + 1e-4
     with (tmp_path / "out" / "images_00000.csv").open(encoding="utf-8") as file:
         assert list(csv.DictReader(file)) == rows

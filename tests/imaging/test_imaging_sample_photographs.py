@@ -41,7 +41,9 @@ def test_no_pixel_is_in_two_parts(size):
 
 
 def test_no_part_is_large_enough():
-    with pytest.raises(DataError, match=r"for test .* at most 185 pixels a side, less than `data"):
+    with pytest.raises(
+        DataError, match=r"for test .* at most 185 pixels a side, less than `data.eval_crop"
+    ):
         sample_photographs("test", 192)
 
 
