@@ -125,7 +125,8 @@ class AbstractSolver(ABC):
             elif may_narrow and 2 * progress.n_active <= layout.n and not is_last:
                 keep = progress.narrow()
                 z_next = layout.select(z_next, keep)
-                g, stepper = g.select(torch.as_tensor(keep)), stepper.select(keep)
+                mask = torch.as_tensor(keep, device=z0.device)
+                g, stepper = g.select(mask), stepper.select(keep)
                 layout = progress.layout
                 rows = layout if isinstance(layout, HostRows) else None
             z = z_next if rows is None else rows.tensor(z_next)

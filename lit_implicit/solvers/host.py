@@ -21,8 +21,8 @@ from lit_implicit.solvers.evaluation import Evaluation
 
 # Numbers in a state. A larger one is work that torch may share among threads.
 _MOST_NUMBERS = 2**17
-# Numbers in the history of a sample from which on BLAS would share a product with it among threads
-# of its own.
+# Numbers in a sample, or in its history, from which on BLAS would share a product among threads of
+# its own: they heed no setting of torch's, and wait for each other where others keep the cores busy.
 _LONG_PRODUCT = 9000
 
 
@@ -117,6 +117,8 @@ def host_rows(layout: AbstractLayout, z: Tensor, gz: Tensor) -> HostRows | None:
     if type(layout) is not Dense or type(gz) is not Tensor or gz.device.type != "cpu":
         return None
     if gz.dtype not in (torch.float32, torch.float64) or not 0 < gz.numel() <= _MOST_NUMBERS:
+        return None
+    if gz.numel() > layout.n * _LONG_PRODUCT:
         return None
     # Who traces, counts or differentiates operations would not see those of NumPy.
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:

@@ -7,9 +7,10 @@ from solver_rates import Rates, rates
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lit_implicit import Anderson, Auto, Broyden, Equilibrium, Picard, Status
+from lit_implicit.layout import Dense
 from lit_implicit.solvers import host
 from lit_implicit.solvers.arrays import ARRAYS, TENSORS
-from lit_implicit.solvers.host import HostRows
+from lit_implicit.solvers.host import HostRows, host_rows
 
 SETTINGS = {"rtol": 1e-9, "max_iter": 300}
 SOLVERS = {
@@ -84,6 +85,22 @@ def test_long_states_are_the_same(both, solver):
 
     assert 4 * n > host._LONG_PRODUCT > n
     agree(*both(lambda: Diagonal(torch.linspace(-0.3, 0.9, n).double()), random(3, n), solver))
+
+
+@pytest.mark.parametrize(("length", "taken"), [(host._LONG_PRODUCT, True), (16384, False)])
+def test_no_product_is_one_that_blas_shares_among_its_threads(length, taken):
+    z = torch.zeros(4, length)
+    assert (host_rows(Dense(4), z, z) is not None) == taken
+
+
+def test_samples_are_dropped_where_the_default_device_is_another():
+    x = rates([0.01] * 6 + [0.9, 0.97])
+    g, z0 = Equilibrium(Rates()).bind(x)
+    expected = Picard(**SETTINGS).solve(g, z0)
+    with torch.device("meta"):
+        found = Picard(**SETTINGS).solve(g, z0)
+    assert torch.equal(found.z, expected.z)
+    assert torch.equal(found.n_iter, expected.n_iter)
 
 
 @pytest.mark.parametrize("shape", [(6,), (6, 2, 3), (6, 1)])
