@@ -9,14 +9,8 @@ from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from lit_implicit.layout import AbstractLayout, Dense
-from lit_implicit.solvers.arrays import (
-    ARRAYS,
-    TENSORS,
-    AbstractAlgebra,
-    Flags,
-    Numbers,
-    State,
-)
+from lit_implicit.solvers.algebras import ARRAYS, TENSORS
+from lit_implicit.solvers.arrays import AbstractAlgebra, Flags, Numbers, State
 from lit_implicit.solvers.evaluation import Evaluation
 
 # Numbers in a state. A larger one is work that torch may share among threads.

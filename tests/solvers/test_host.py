@@ -1,5 +1,7 @@
 """Small solves on a CPU step with NumPy arrays: the answers are those of steps with tensors."""
 
+import tracemalloc
+
 import pytest
 import torch
 from problems import Affine, Tanh, matrix, random
@@ -9,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lit_implicit import Anderson, Auto, Broyden, Equilibrium, Picard, Status
 from lit_implicit.layout import Dense
 from lit_implicit.solvers import host
-from lit_implicit.solvers.arrays import ARRAYS, TENSORS
+from lit_implicit.solvers.algebras import ARRAYS, TENSORS
 from lit_implicit.solvers.host import HostRows, host_rows
 
 SETTINGS = {"rtol": 1e-9, "max_iter": 300}
@@ -136,6 +138,32 @@ def test_a_singular_system_gives_up_its_own_sample_only():
     sound = ARRAYS.sound(found)
     assert (sound[0] == found[0]).all()
     assert (sound[1] == 0).all()
+
+
+def test_samples_at_rest_need_no_second_solve(monkeypatch):
+    """A row of zeros is known to be singular before NumPy gives up the whole batch for it."""
+    matrices, rhs = torch.stack([matrix(3, 0.9)] * 3), random(3, 3)
+    matrices[1] = 0
+    matrices[2, 1], matrices[2, :, 1] = 0, 0
+    monkeypatch.setattr(TENSORS, "weights", None)
+    found = torch.from_numpy(ARRAYS.weights(matrices.numpy(), rhs.numpy()))
+    assert torch.allclose(found[0], torch.linalg.solve(matrices[0], rhs[0]), rtol=1e-12)
+    assert not found[1:].isfinite().any()
+    # A zero on the diagonal alone says nothing.
+    turn, rhs = torch.tensor([[[0.0, 2.0], [1.0, 0.0]]]).double(), torch.tensor([[6.0, 5.0]]).double()
+    assert ARRAYS.weights(turn.numpy(), rhs.numpy()).tolist() == [[5.0, 3.0]]
+
+
+@pytest.mark.parametrize("solver", [Anderson, Broyden, Auto])
+def test_a_depth_that_is_never_reached_costs_no_memory(both, solver):
+    x = random(256, 64)
+    tracemalloc.start()
+    arrays, tensors = both(lambda: Affine(matrix(64, 0.9)), x, solver(1000, max_iter=20))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    agree(arrays, tensors)
+    n_states = peak / x.nbytes  # 2 * (16 + 32) while the room grows from 16 slots to 32
+    assert n_states < 110
 
 
 def test_who_counts_operations_sees_those_of_tensors():
