@@ -90,14 +90,14 @@ class AbstractSolver(ABC):
         stepper, z, steps = self.stepper(g.layout), z0, []
         may_narrow = g.can_select and on_iterate is None
         every = 1 if on_iterate is not None else looks_every(z0.device)
-        asks_every = g.stop_every if g.may_stop else 0
+        asks_every = g.stop_every
 
         for k in range(self.max_iter):
             gz = g(z)
             if on_iterate is not None:
                 on_iterate(k, z, gz)
             is_last = k + 1 == self.max_iter
-            is_asked = asks_every and ((k + 1) % asks_every == 0 or is_last)
+            is_asked = (k + 1) % asks_every == 0 or is_last
             reason = g.stop(z, gz) if is_asked else None
             if k == 0:
                 stepper, rows = _on_host(stepper, g.layout, z, gz, every)

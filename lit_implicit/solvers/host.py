@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from lit_implicit.errors import OperatorError
 from lit_implicit.layout import AbstractLayout, Dense
 from lit_implicit.solvers.algebras import ARRAYS, TENSORS
 from lit_implicit.solvers.arrays import AbstractAlgebra, Flags, Numbers, State
@@ -28,15 +29,25 @@ class HostRows:
     Args:
         n: Number of samples in the batch.
         shape: Of a sample's state.
+        dtype: Of a state.
     """
 
-    def __init__(self, n: int, shape: torch.Size) -> None:
-        self.n, self.shape = n, shape
+    def __init__(self, n: int, shape: torch.Size, dtype: torch.dtype) -> None:
+        self.n, self.shape, self.dtype = n, shape, dtype
         # The state that was looked at or made last, in both forms.
         self._known: tuple[Any, Any] = (None, None)
 
     def evaluation(self, z: Tensor, gz: Tensor) -> Evaluation:
-        """Return what a stepper looks at, in rows."""
+        """Return what a stepper looks at, in rows.
+
+        Raises:
+            OperatorError: If G has changed the shape or the dtype of the state on the way.
+        """
+        if gz.dtype != self.dtype or gz.shape[1:] != self.shape or len(gz) != self.n:
+            raise OperatorError(
+                f"G returned {gz.dtype} of shape {tuple(gz.shape)}, but {self.dtype} of shape "
+                f"{(self.n, *self.shape)} before. Return the shape and dtype of the state."
+            )
         known, z_rows = self._known
         if z is not known:
             z_rows = self._rows(z)
@@ -79,7 +90,7 @@ class HostRows:
 
     def advance(self, z: State, direction: State, share: float) -> State:
         """Return `z + share * direction`."""
-        return z + share * direction
+        return z + float(share) * direction  # a number of NumPy's would widen float32
 
     def where(self, mask: Flags, a: State, b: State) -> State:
         """Return the state that is `a` for the samples in `mask` and `b` for the others."""
@@ -97,7 +108,7 @@ class HostRows:
 
     def sub(self, keep: Flags) -> "HostRows":
         """Return the layout of `select(z, keep)`."""
-        return HostRows(int(keep.sum()), self.shape)
+        return HostRows(int(keep.sum()), self.shape, self.dtype)
 
 
 def host_rows(layout: AbstractLayout, z: Tensor, gz: Tensor) -> HostRows | None:
@@ -112,6 +123,8 @@ def host_rows(layout: AbstractLayout, z: Tensor, gz: Tensor) -> HostRows | None:
         return None
     if gz.dtype not in (torch.float32, torch.float64) or not 0 < gz.numel() <= _MOST_NUMBERS:
         return None
+    if (z.shape, z.dtype, layout.n) != (gz.shape, gz.dtype, len(gz)):
+        return None
     if gz.numel() > layout.n * _LONG_PRODUCT:
         return None
     # Who traces, counts or differentiates operations would not see those of NumPy.
@@ -121,9 +134,9 @@ def host_rows(layout: AbstractLayout, z: Tensor, gz: Tensor) -> HostRows | None:
         return None
     try:
         z.numpy(force=True), gz.numpy(force=True)
-    except RuntimeError:  # `torch.func` shows the numbers, but not their memory
+    except (RuntimeError, TypeError):  # `torch.func` shows the numbers, but not their memory
         return None
-    return HostRows(layout.n, gz.shape[1:])
+    return HostRows(layout.n, gz.shape[1:], gz.dtype)
 
 
 def algebra_of(layout: AbstractLayout | HostRows) -> AbstractAlgebra:

@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import numpy as np
 import pytest
 import torch
 from problems import Affine, Tanh, matrix, random
@@ -9,7 +10,9 @@ from solver_rates import Rates, rates
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lit_implicit import Anderson, Auto, Broyden, Equilibrium, Picard, Status
+from lit_implicit.errors import OperatorError
 from lit_implicit.layout import Dense
+from lit_implicit.operator import AbstractMap, FixedPointMap
 from lit_implicit.solvers import host
 from lit_implicit.solvers.algebras import ARRAYS, TENSORS
 from lit_implicit.solvers.host import HostRows, host_rows
@@ -121,6 +124,70 @@ def test_in_float32_the_answers_agree_to_its_rounding(both, solver):
     arrays, tensors = both(lambda: Affine(a), x, type(solver)(rtol=1e-5, max_iter=300))
     assert torch.allclose(arrays.z, tensors.z, rtol=1e-4, atol=1e-4)
     assert arrays.z.dtype == torch.float32
+
+
+@pytest.mark.parametrize("solver", [Picard, lambda share: Anderson(3, share)])
+def test_a_share_of_numpys_leaves_float32_as_it_is(both, solver):
+    seen = []
+
+    class Noted(Affine):
+        def forward(self, z, c):
+            seen.append(z.dtype)
+            return super().forward(z, c)
+
+    a, x = matrix(6, 0.7).float(), random(3, 6).float()
+    shared, _ = both(lambda: Noted(a), x, solver(np.float64(0.5)))
+    plain, _ = both(lambda: Noted(a), x, solver(0.5))
+    assert set(seen) == {torch.float32}
+    assert torch.equal(shared.z, plain.z)
+
+
+class Halves(AbstractMap):
+    """z -> z / 2 + 1, of a shape or dtype of its own at the third call."""
+
+    def __init__(self, change):
+        self.layout, self.change, self.calls = Dense(2), change, 0
+
+    def __call__(self, z):
+        self.calls += 1
+        return (self.change if self.calls == 3 else torch.clone)(z / 2 + 1)
+
+    def select(self, keep):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("change", [lambda z: z.double(), lambda z: z[:, :1], lambda z: z[:1]])
+def test_a_map_that_changes_the_state_is_told_so(change):
+    with pytest.raises(OperatorError, match=r"of shape \(2, 3\) before"):
+        Picard().solve(Halves(change), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("z", [torch.zeros(2, 3, dtype=torch.bfloat16), torch.zeros(2, 1)])
+def test_a_start_unlike_its_image_is_left_to_torch(z):
+    assert host_rows(Dense(2), z, torch.zeros(2, 3)) is None
+
+
+def test_a_state_without_an_array_is_left_to_torch():
+    z = torch.zeros(2, 3)
+    assert host_rows(Dense(2), z.to_sparse(), z) is None
+    assert host_rows(Dense(2), z, z) is not None
+
+
+@each_solver
+def test_all_that_a_solve_returns_can_be_resized(both, solver):
+    arrays, _ = both(lambda: Affine(matrix(6, 0.7)), random(3, 6), solver)
+    for name in ("z", "n_iter", "n_eval", "relative_residual", "status"):
+        getattr(arrays, name).resize_(50)
+
+
+def test_a_map_of_ones_own_may_stop():
+    class Impatient(FixedPointMap):
+        def stop(self, z, gz):
+            return torch.ones(self.layout.n, dtype=torch.bool)
+
+    g, z0 = Equilibrium(Affine(matrix(4, 0.9))).bind(random(2, 4))
+    found = Picard(**SETTINGS).solve(Impatient(g.operator, g.c, g.layout), z0)
+    assert found.n_iter.tolist() == [1, 1]
 
 
 def test_a_start_that_asks_for_a_gradient_is_read_as_it_is(both):
