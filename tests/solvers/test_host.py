@@ -98,6 +98,12 @@ def test_no_product_is_one_that_blas_shares_among_its_threads(length, taken):
     assert (host_rows(Dense(4), z, z) is not None) == taken
 
 
+@pytest.mark.parametrize(("n", "taken"), [(512, True), (513, False), (131072, False)])
+def test_many_samples_are_left_to_torch(n, taken):
+    z = torch.zeros(n, 1)
+    assert (host_rows(Dense(n), z, z) is not None) == taken
+
+
 def test_samples_are_dropped_where_the_default_device_is_another():
     x = rates([0.01] * 6 + [0.9, 0.97])
     g, z0 = Equilibrium(Rates()).bind(x)
@@ -217,7 +223,10 @@ def test_samples_at_rest_need_no_second_solve(monkeypatch):
     assert torch.allclose(found[0], torch.linalg.solve(matrices[0], rhs[0]), rtol=1e-12)
     assert not found[1:].isfinite().any()
     # A zero on the diagonal alone says nothing.
-    turn, rhs = torch.tensor([[[0.0, 2.0], [1.0, 0.0]]]).double(), torch.tensor([[6.0, 5.0]]).double()
+    turn, rhs = (
+        torch.tensor([[[0.0, 2.0], [1.0, 0.0]]]).double(),
+        torch.tensor([[6.0, 5.0]]).double(),
+    )
     assert ARRAYS.weights(turn.numpy(), rhs.numpy()).tolist() == [[5.0, 3.0]]
 
 
