@@ -7,7 +7,6 @@ from lit_implicit.layout import AbstractLayout
 from lit_implicit.solvers.arrays import Flags, Numbers, State
 from lit_implicit.solvers.host import HostRows, algebra_of
 
-
 # Slots to begin with.
 _FIRST_ROOM = 4
 

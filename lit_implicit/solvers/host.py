@@ -16,12 +16,12 @@ from lit_implicit.solvers.evaluation import Evaluation
 
 # Numbers in a state. A larger one is work that torch may share among threads.
 _MOST_NUMBERS = 2**17
-# Samples in a batch. NumPy calls BLAS or LAPACK anew for each. Over 1 to 128 numbers a sample, one
-# thread, Anderson took 0.5 to 0.8 of the processor time of tensors with 512 samples and as long
-# with 2048; Picard took 0.9 to 1.2 of it from 256 on, and 2 to 3 with 4096 or more of one number.
+# Samples in a batch. NumPy calls BLAS or LAPACK anew for each. With 1 to 128 numbers a sample and
+# one thread, Anderson took 0.5 to 0.8 of the processor time of tensors at 512 samples and 0.8 to
+# 1.0 at 2048, Picard 0.9 to 1.3 from 256 on, and 2 to 3 at 4096 and more of one number.
 _MOST_SAMPLES = 512
 # Numbers in a sample, or in its history, from which on BLAS would share a product among threads of
-# its own: they heed no setting of torch's, and wait for each other where others keep the cores busy.
+# its own, which heed no setting of torch's and wait for each other where the cores are busy.
 _LONG_PRODUCT = 9000
 
 
