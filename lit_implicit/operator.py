@@ -124,11 +124,6 @@ class AbstractMap(ABC):
     """Whether `select` works, so that a solver may drop samples that have stopped."""
 
     @property
-    def may_stop(self) -> bool:
-        """Whether `stop` may give a reason: else it is not asked."""
-        return type(self).stop is not AbstractMap.stop
-
-    @property
     def stop_every(self) -> int:
         """Iterations from one question to `stop` to the next."""
         return 1
@@ -163,11 +158,6 @@ class FixedPointMap(AbstractMap):
     apply: Callable[[Tensor, Any], Any] | None = None
 
     @property
-    def may_stop(self) -> bool:
-        operator = self.operator
-        return type(operator).stop is not AbstractOperator.stop or "stop" in vars(operator)
-
-    @property
     def stop_every(self) -> int:
         every = self.operator.stop_every
         if every < 1:
@@ -194,5 +184,8 @@ class FixedPointMap(AbstractMap):
         return FixedPointMap(self.operator, c, self.layout.sub(keep), self.apply)
 
     def stop(self, z: Real, gz: Real) -> Tensor | None:
+        operator = self.operator
+        if type(operator).stop is AbstractOperator.stop and "stop" not in vars(operator):
+            return None  # at once: it is asked in each iteration
         reason = call(self.operator, "stop", z, gz, self.c)
         return check_reason(self.operator, reason, self.layout.n)

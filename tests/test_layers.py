@@ -20,7 +20,8 @@ LAYERS = [
 LIBRARIES = [
     set(),
     {"torch", "jaxtyping"},
-    {"torch", "jaxtyping", "numpy"},  # what a solve notes of its samples stands on the CPU
+    # What a solve notes of its samples stands on the CPU, and so do small states, with their steps.
+    {"torch", "jaxtyping", "numpy"},
     {"torch", "jaxtyping"},
     {"torch", "jaxtyping", "torchmetrics"},
 ]

@@ -44,5 +44,5 @@ class JacobianFree(AbstractAdjoint):
         z = z_star
         for _ in range(self.steps):
             gz = g(z)
-            z = gz if self.damping == 1 else z.lerp(gz, self.damping)
+            z = gz if self.damping == 1 else g.layout.advance(z, gz - z, self.damping)
         return z

@@ -90,14 +90,14 @@ class AbstractSolver(ABC):
         stepper, z, steps = self.stepper(g.layout), z0, []
         may_narrow = g.can_select and on_iterate is None
         every = 1 if on_iterate is not None else looks_every(z0.device)
-        asks_every = g.stop_every if g.may_stop else 0
+        asks_every = g.stop_every
 
         for k in range(self.max_iter):
             gz = g(z)
             if on_iterate is not None:
                 on_iterate(k, z, gz)
             is_last = k + 1 == self.max_iter
-            is_asked = asks_every and ((k + 1) % asks_every == 0 or is_last)
+            is_asked = (k + 1) % asks_every == 0 or is_last
             reason = g.stop(z, gz) if is_asked else None
             if k == 0:
                 stepper, rows = _on_host(stepper, g.layout, z, gz, every)
@@ -125,7 +125,8 @@ class AbstractSolver(ABC):
             elif may_narrow and 2 * progress.n_active <= layout.n and not is_last:
                 keep = progress.narrow()
                 z_next = layout.select(z_next, keep)
-                g, stepper = g.select(torch.as_tensor(keep)), stepper.select(keep)
+                mask = torch.as_tensor(keep, device=z0.device)
+                g, stepper = g.select(mask), stepper.select(keep)
                 layout = progress.layout
                 rows = layout if isinstance(layout, HostRows) else None
             z = z_next if rows is None else rows.tensor(z_next)

@@ -7,15 +7,17 @@ from lit_implicit.layout import AbstractLayout
 from lit_implicit.solvers.arrays import Flags, Numbers, State
 from lit_implicit.solvers.host import HostRows, algebra_of
 
+# Slots to begin with.
+_FIRST_ROOM = 4
+
 
 class History:
     """A ring of pairs of state differences, and a small matrix over its slots for each sample.
 
-    Where room costs before it is used, the ring grows by doubling, so that a short solve pays for
-    no long memory. Otherwise, writing allocates nothing, except where gradients are recorded and
-    autograd forbids to write in place. Samples forget separately: a slot that does not count for
-    one has a huge number on the diagonal of its matrix, so that a system with that matrix gives it
-    no weight.
+    The ring grows by doubling, so that a short solve pays for no long memory. Otherwise, writing
+    allocates nothing, except where gradients are recorded and autograd forbids to write in place.
+    Samples forget separately: a slot that does not count for one has a huge number on the diagonal
+    of its matrix, so that a system with that matrix gives it no weight.
 
     Args:
         size: Most slots, at least 1.
@@ -25,7 +27,7 @@ class History:
 
     def __init__(self, size: int, layout: AbstractLayout | HostRows, state: State) -> None:
         self.most, self.layout, self.algebra = size, layout, algebra_of(layout)
-        self.size = size = min(size, self.algebra.first_room)
+        self.size = size = min(size, _FIRST_ROOM)
         self.count = 0  # pairs seen so far
         self.first, self.second = (self.algebra.room(state, size) for _ in range(2))
         self.matrices = self.algebra.zeros(state, layout.n, size, size)
@@ -113,11 +115,9 @@ class History:
             size: The new number of slots.
         """
         more = size - self.size
-        self.first, self.second = (
-            torch.cat([stack, stack.new_empty(more, *stack.shape[1:])])
-            for stack in (self.first, self.second)
-        )
-        self.matrices = torch.nn.functional.pad(self.matrices, (0, more, 0, more))
+        self.first = self.algebra.longer(self.first, more)
+        self.second = self.algebra.longer(self.second, more)
+        self.matrices = self.algebra.padded(self.matrices, more)
         self.size = size
 
 

@@ -150,13 +150,15 @@ class Progress:
     def solution(self, number: int, z: State) -> Solution:
         """Return the outcome, given the number of the last iteration and the iterate after it."""
         self._answer(self.active, Status.MAX_ITER, number, z, self.ratio)
-        answer = self.whole.tensor(self.answer) if isinstance(self.whole, HostRows) else self.answer
+        answer = self.answer
+        if isinstance(self.whole, HostRows):
+            answer = self.whole.tensor(answer).clone()  # memory of NumPy's could not be resized
         last, n_iter, n_eval, status = (
-            torch.from_numpy(values).to(answer.device)
+            torch.from_numpy(values).to(answer.device, copy=True)
             for values in (
-                self.last.astype(self.ratio.dtype),
+                self.last.astype(self.ratio.dtype, copy=False),
                 self.n_iter,
-                self.n_iter.copy(),
+                self.n_iter,
                 self.status,
             )
         )
