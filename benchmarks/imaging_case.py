@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lit_implicit import GMRES, Auto, Equilibrium, Implicit, JacobianFree, Picard, load
-from lit_implicit.spectral import spectral_radius
+from lit_implicit.spectral import growth_rate
 from lit_implicit.tree import map_tensors
 from lit_implicit_imaging.batch import ImagingBatch
 from lit_implicit_imaging.denoiser import ImagingDRUNet
@@ -138,7 +138,7 @@ def _radius(operator: AbstractImagingOperator, batch: ImagingBatch, z: Tensor) -
     g, _ = Equilibrium(operator).bind(batch.x)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        return float(spectral_radius(g, z, generator, n_steps=30).max())
+        return float(growth_rate(g, z, generator, n_steps=30).max())
 
 
 def untrained(operator: AbstractImagingOperator, batch: ImagingBatch) -> AbstractImagingOperator:

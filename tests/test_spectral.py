@@ -36,7 +36,7 @@ def test_few_steps_stay_below_a_crowd_of_eigenvalues_and_come_near():
     values = torch.linspace(0.0, 0.9, 40, dtype=torch.float64)
     g, solution = Equilibrium(Affine(values.diag()), SOLVER).solve(random(1, 40))
     drawn = torch.randn(1, 40, generator=generator()).double()[0].square()
-    found = [float(growth_rate(g, solution.z, generator(), k)) for k in (2, 8, 16)]
+    found = [growth_rate(g, solution.z, generator(), k).item() for k in (2, 8, 16)]
     for rate, k in zip(found, (2, 8, 16), strict=True):
         moments = [(drawn * values ** (2 * power)).sum() for power in (k, k - 1)]
         assert rate == pytest.approx(float((moments[0] / moments[1]).sqrt()), rel=1e-9)

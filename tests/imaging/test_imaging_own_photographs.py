@@ -1,7 +1,5 @@
 """Prediction on photographs of one's own, which are of any size and have no target."""
 
-import logging
-
 import numpy as np
 import pytest
 import torch
@@ -63,13 +61,12 @@ def test_files_need_one_noise_level(folder):
         data(folder, "own", noise=(0.01, 0.1))
 
 
-def test_files_that_cannot_be_restored_are_left_out_and_named(folder, caplog):
+def test_files_that_cannot_be_restored_are_left_out_and_named(folder, told):
     write(folder / "own/small.png", pixels(0, 2, 9))
     (folder / "own/broken.png").write_bytes(b"")
-    with caplog.at_level(logging.INFO):
-        module = data(folder, "own")
+    module = data(folder, "own")
     assert [batch.files[0][-5:] for batch in module.predict_dataloader()] == ["a.png", "b.png"]
-    broken, small = [record.message for record in caplog.records]
+    broken, small = told
     assert "broken.png' is no image" in broken
     assert "small.png' (9 x 2) is smaller than the blur kernel (5 x 3; width x height)" in small
     with pytest.raises(
