@@ -22,6 +22,8 @@ from solvers_methods import (
     PLAIN,
     Method,
     Run,
+    heading,
+    installed,
     our_solvers,
     plain_picard,
     with_budget,
@@ -35,12 +37,7 @@ def evaluation_methods() -> list[Method]:
     """Return the layers of all installed libraries."""
     found = [_ours(name, solver) for name, solver in our_solvers().items()]
     found.append(Method(PLAIN, "Picard", plain_picard))
-    for part in (_torchdeq, _deepinv, _silva):
-        try:
-            found += part()
-        except ImportError:
-            continue  # the versions in the results say so
-    return found
+    return found + installed((_torchdeq, _deepinv, _silva))
 
 
 def _ours(name: str, solver: AbstractSolver) -> Method:
@@ -145,8 +142,7 @@ def evaluation_rows(
     taken = in_turns(runs, problem.device, rounds, always=(OURS,))
     rows = []
     for method, made, trial in zip(methods, ladders, trials, strict=True):
-        row = {"problem": problem.name, "goal": goal, "library": method.library,
-               "method": method.name, "rtol": trial and trial.rtol}  # fmt: skip
+        row = heading(problem, goal, method, trial and trial.rtol)
         if trial is None:
             rows.append({**row, **missed(made)})
             continue

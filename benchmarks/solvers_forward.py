@@ -9,7 +9,7 @@ import torch
 from solvers_calls import Calls, at_most, counted, finite
 from solvers_counting import WorkOutside
 from solvers_memory import peak_bytes
-from solvers_methods import MAX_ITER, OURS, PLAIN, Method, Run, oracle
+from solvers_methods import MAX_ITER, OURS, PLAIN, Method, Run, heading, oracle
 from solvers_picking import Hurry, Ladder
 from solvers_picking import reachable as reachable_goal
 from solvers_problems import Problem
@@ -108,10 +108,7 @@ def forward_rows(problem: Problem, methods: Sequence[Method], rounds: int) -> li
             runs[ORACLE] = oracle(problem, n_oracle)
         taken = in_turns(runs, problem.device, rounds, always=(OURS, "oracle"))
         for method, ladder, trial in zip(methods, ladders, trials, strict=True):
-            row = {
-                "problem": problem.name, "goal": goal, "library": method.library,
-                "method": method.name, "rtol": trial and trial.rtol,
-            }  # fmt: skip
+            row = heading(problem, goal, method, trial and trial.rtol)
             if trial is None:
                 rows.append({**row, **missed(ladder)})
                 continue

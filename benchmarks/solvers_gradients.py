@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from lit_implicit import GMRES, AbstractSolver, Implicit
-from solvers_methods import MAX_ITER, OURS, Method, Run, our_solvers, with_budget
+from solvers_methods import MAX_ITER, OURS, Method, Run, installed, our_solvers, with_budget
 from solvers_problems import Problem
 
 
@@ -31,12 +31,7 @@ def gradient_methods() -> list[Method]:
         for name, solver in our_solvers().items()
         for gmres in (False, True)
     ]
-    for part in (_torchdeq, _deepinv, _silva):
-        try:
-            found += part()
-        except ImportError:
-            continue  # the versions in the results say so
-    return found
+    return found + installed((_torchdeq, _deepinv, _silva))
 
 
 def _ours(name: str, solver: AbstractSolver, gmres: bool) -> Method:

@@ -19,7 +19,8 @@
 All start from the same z0 and have the same budget of iterations but where said.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
@@ -114,6 +115,23 @@ def oracle(problem: Problem, n_iter: int) -> Run:
         return z
 
     return run
+
+
+def installed(parts: Iterable[Callable[[], list[Method]]]) -> list[Method]:
+    """Return the methods of those libraries that are installed: each part imports one."""
+    found: list[Method] = []
+    for part in parts:
+        with suppress(ImportError):  # the versions in the results say so
+            found += part()
+    return found
+
+
+def heading(problem: Problem, goal: float, method: Method, rtol: float | None) -> dict[str, Any]:
+    """Return what a row says first: who solved what, how well, at which tolerance."""
+    return {
+        "problem": problem.name, "goal": goal, "library": method.library,
+        "method": method.name, "rtol": rtol,
+    }  # fmt: skip
 
 
 def methods() -> tuple[list[Method], dict[str, str]]:

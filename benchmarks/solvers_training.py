@@ -9,7 +9,7 @@ from torch import Tensor
 from solvers_calls import counted, finite
 from solvers_forward import missed, timed
 from solvers_memory import peak_bytes
-from solvers_methods import OURS, Method
+from solvers_methods import OURS, Method, heading
 from solvers_picking import Hurry, Ladder, reachable
 from solvers_problems import Problem, draw
 from solvers_timing import in_turns
@@ -85,8 +85,7 @@ def training_rows(
     taken = in_turns(runs, problem.device, rounds, always=(OURS, "torchdeq"))
     rows = []
     for method, ladder, trial in zip(methods, ladders, trials, strict=True):
-        row = {"problem": problem.name, "goal": goal, "library": method.library,
-               "method": method.name, "rtol": trial and trial.rtol}  # fmt: skip
+        row = heading(problem, goal, method, trial and trial.rtol)
         if trial is None:
             rows.append({**row, **missed(ladder)})
             continue

@@ -1,9 +1,10 @@
-"""Training data in an order that can be repeated, from any batch on."""
+"""What data modules share: batches in an order that can be repeated, and checks of arguments."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
@@ -87,3 +88,40 @@ class _EpochSampler(DistributedSampler[Any]):
         n_skipped, self.n_skipped = self.n_skipped, 0
         numbers = islice(super().__iter__(), n_skipped, None)
         return ((self.epoch, i) for i in numbers) if self.with_epoch else numbers
+
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+"""Precisions of batches, by the name that a data module's `dtype` gives them."""
+
+_LEAST = {"seed": 0, "batch_size": 1, "eval_batch_size": 1, "num_workers": 0}
+
+
+def check_data_arguments(
+    data: Any,
+    least: Mapping[str, tuple[int, int]],
+    choices: Mapping[str, tuple[str, Collection[str]]] | None = None,
+) -> None:
+    """Refuse arguments of a data module that are out of range, in one line.
+
+    Its `seed`, `batch_size`, `eval_batch_size`, `num_workers` and `dtype` are checked, too, where
+    it has them.
+
+    Args:
+        data: The data module, with its arguments as attributes.
+        least: Of further whole numbers, by the argument's name, the value and the least one.
+        choices: Of further texts, by the argument's name, the value and those allowed.
+
+    Raises:
+        ValueError: If one is.
+    """
+    owner = type(data).__name__
+    shared = {name: (getattr(data, name), n) for name, n in _LEAST.items() if hasattr(data, name)}
+    for name, (value, minimum) in {**least, **shared}.items():
+        if value < minimum:
+            raise ValueError(f"`{owner}.{name}` must be at least {minimum}, got {value}.")
+    if getattr(data, "seed", 0) >= 2**63:  # the generator of the order of training takes no more
+        raise ValueError(f"`{owner}.seed` must be below 2**63, got {data.seed}.")
+    dtype = {"dtype": (data.dtype, DTYPES)} if hasattr(data, "dtype") else {}
+    for name, (given, allowed) in {**(choices or {}), **dtype}.items():
+        if given not in allowed:
+            raise ValueError(f"`{owner}.{name}` must be {' or '.join(allowed)}, got {given!r}.")

@@ -67,17 +67,28 @@ class JacobianNorm(AbstractRegularizer):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(
-                f"`JacobianNorm.weight` must be at least 0 and finite, got {self.weight}."
-            )
+        check_weight(self)
         _check_n_probes("JacobianNorm.n_probes", self.n_probes)
 
     def penalty(self, g: AbstractMap, solution: Solution, step: int) -> PerSample:
-        # torch keeps 32 bits of a seed on the CPU; text is hashed, so that both numbers reach them.
-        seed = random.Random(f"{self.seed}, {step}").getrandbits(32)
-        generator = torch.Generator(solution.z.device).manual_seed(seed)
+        generator = generator_of_step(self.seed, step, solution.z.device)
         return jacobian_norm(g, solution.z, generator, self.n_probes)
+
+
+def check_weight(regularizer: AbstractRegularizer) -> None:
+    """Refuse a weight that is negative or not finite, by a ValueError."""
+    if not 0 <= regularizer.weight < math.inf:
+        raise ValueError(
+            f"`{type(regularizer).__name__}.weight` must be at least 0 and finite, got "
+            f"{regularizer.weight}."
+        )
+
+
+def generator_of_step(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """Return the source of what a penalty draws: a function of (seed, global step)."""
+    # torch keeps 32 bits of a seed on the CPU; text is hashed, so that both numbers reach them.
+    seed = random.Random(f"{seed}, {step}").getrandbits(32)
+    return torch.Generator(device).manual_seed(seed)
 
 
 def jacobian_norm(

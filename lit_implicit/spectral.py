@@ -1,15 +1,13 @@
 """A penalty on iterations that converge too slowly, or not at all: the spectral radius of dG/dz."""
 
-import math
 from dataclasses import dataclass
-from random import Random
 
 import torch
 from torch import Tensor
 
 from lit_implicit.layout import PerSample, Real
 from lit_implicit.operator import AbstractMap
-from lit_implicit.regularizers import AbstractRegularizer
+from lit_implicit.regularizers import AbstractRegularizer, check_weight, generator_of_step
 from lit_implicit.solvers import Solution
 
 
@@ -45,19 +43,14 @@ class SpectralRadius(AbstractRegularizer):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(
-                f"`SpectralRadius.weight` must be at least 0 and finite, got {self.weight}."
-            )
+        check_weight(self)
         if not self.limit > 0:
             raise ValueError(f"`SpectralRadius.limit` must be positive, got {self.limit}.")
         if self.n_steps < 1:
             raise ValueError(f"`SpectralRadius.n_steps` must be at least 1, got {self.n_steps}.")
 
     def penalty(self, g: AbstractMap, solution: Solution, step: int) -> PerSample:
-        # torch keeps 32 bits of a seed on the CPU; text is hashed, so that both numbers reach them.
-        seed = Random(f"{self.seed}, {step}").getrandbits(32)
-        generator = torch.Generator(solution.z.device).manual_seed(seed)
+        generator = generator_of_step(self.seed, step, solution.z.device)
         radius = growth_rate(g, solution.z, generator, self.n_steps)
         return (radius - self.limit).clamp(min=0).square()
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import Dataset, TensorDataset
 
 from lit_implicit import ImplicitLightningModule
-from lit_implicit.data import EpochDataLoader
+from lit_implicit.data import EpochDataLoader, check_data_arguments
 
 N, BATCH = 11, 3
 
@@ -141,3 +141,32 @@ def test_lightning_can_take_another_order(tmp_path):
     with pytest.warns(UserWarning, match="turning off the train dataloader shuffling"):
         module = trained(tmp_path, n_epochs=2, overfit_batches=1)
     assert len(set(module.seen)) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"n_points": 1}, "`Points.n_points` must be at least 2, got 1"),
+        ({"batch_size": 0}, "`Points.batch_size` must be at least 1, got 0"),
+        ({"seed": -1}, "`Points.seed` must be at least 0, got -1"),
+        ({"seed": 2**63}, r"`Points.seed` must be below 2\*\*63, got 9223372036854775808"),
+        ({"kind": "gird"}, "`Points.kind` must be uniform or grid, got 'gird'"),
+        ({"dtype": "float16"}, "`Points.dtype` must be float32 or float64, got 'float16'"),
+        ({}, None),
+    ],
+)
+def test_arguments_of_a_data_module_are_refused_in_its_name(given, message):
+    class Points(LightningDataModule):
+        """It has no `num_workers`, which is not asked for then."""
+
+        def __init__(self, n_points=2, kind="grid", seed=0, batch_size=1, dtype="float32"):
+            super().__init__()
+            self.seed, self.batch_size, self.dtype = seed, batch_size, dtype
+            kinds = {"kind": (kind, ("uniform", "grid"))}
+            check_data_arguments(self, {"n_points": (n_points, 2)}, kinds)
+
+    if message is None:
+        Points(**given)
+        return
+    with pytest.raises(ValueError, match=message):
+        Points(**given)

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from lit_implicit.data import EpochDataLoader
+from lit_implicit.data import DTYPES, EpochDataLoader
 from lit_implicit.errors import ConfigError
-from lit_implicit_imaging.data_arguments import DTYPES, check_arguments
+from lit_implicit_imaging.data_arguments import check_arguments
 from lit_implicit_imaging.folders import SPLITS, find_splits, read_split
 from lit_implicit_imaging.kernels import KernelSettings, find_kernel
 from lit_implicit_imaging.own_photographs import OwnPhotographs

@@ -3,14 +3,11 @@
 import math
 from typing import TYPE_CHECKING
 
-import torch
-
+from lit_implicit.data import check_data_arguments
 from lit_implicit_imaging.kernels import KINDS, KernelSettings
 
 if TYPE_CHECKING:
     from lit_implicit_imaging.data import ImagingDataModule
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def check_arguments(data: "ImagingDataModule") -> None:
@@ -26,16 +23,8 @@ def check_arguments(data: "ImagingDataModule") -> None:
         **{f"n_{split}": (n, 1) for split, n in data.n_photographs.items() if n is not None},
         "crops_per_image": (data.crops_per_image, 1),
         "kernel_size": (data.kernels.size, 1),
-        "seed": (data.seed, 0),
-        "batch_size": (data.batch_size, 1),
-        "eval_batch_size": (data.eval_batch_size, 1),
-        "num_workers": (data.num_workers, 0),
     }
-    for name, (value, minimum) in least.items():
-        if value < minimum:
-            raise ValueError(f"`ImagingDataModule.{name}` must be at least {minimum}, got {value}.")
-    if data.seed >= 2**63:  # the generator of the order of training takes no more
-        raise ValueError(f"`ImagingDataModule.seed` must be below 2**63, got {data.seed}.")
+    check_data_arguments(data, least, {"crops": (data.crops, ("fixed", "random"))})
     for name, crop in {"crop": data.crop, "eval_crop": data.eval_crop}.items():
         if crop < 8 or crop % 8:
             near = max(8, round(crop / 8) * 8)
@@ -78,14 +67,6 @@ def check_arguments(data: "ImagingDataModule") -> None:
             f"`ImagingDataModule.files` must hold paths, got an empty one in {list(data.files)}; "
             "give them as `--data.files '[a.jpg,b.jpg]'`."
         )
-    for name, given, allowed in (
-        ("crops", data.crops, ("fixed", "random")),
-        ("dtype", data.dtype, tuple(DTYPES)),
-    ):
-        if given not in allowed:
-            raise ValueError(
-                f"`ImagingDataModule.{name}` must be {' or '.join(allowed)}, got {given!r}."
-            )
 
 
 def _check_kernel_of_a_file(kernels: KernelSettings) -> None:

@@ -7,9 +7,9 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from lit_implicit.data import EpochDataLoader
+from lit_implicit.data import DTYPES, EpochDataLoader
 from lit_implicit_lp.cache import LabelCache
-from lit_implicit_lp.data_arguments import DTYPES, check_arguments
+from lit_implicit_lp.data_arguments import check_arguments
 from lit_implicit_lp.generator import Family, Size
 from lit_implicit_lp.graph import LPGraphs
 from lit_implicit_lp.labels import LabelSettings

@@ -3,14 +3,11 @@
 import math
 from typing import TYPE_CHECKING
 
-import torch
-
+from lit_implicit.data import check_data_arguments
 from lit_implicit_lp.generator import FAMILIES, MODES
 
 if TYPE_CHECKING:
     from lit_implicit_lp.data import LPDataModule
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def check_arguments(data: "LPDataModule") -> None:
@@ -22,18 +19,7 @@ def check_arguments(data: "LPDataModule") -> None:
     Raises:
         ValueError: If one is.
     """
-    least = {
-        **{f"n_{split}": (n, 1) for split, n in data.n_programs.items()},
-        "seed": (data.seed, 0),
-        "batch_size": (data.batch_size, 1),
-        "eval_batch_size": (data.eval_batch_size, 1),
-        "num_workers": (data.num_workers, 0),
-    }
-    for name, (value, minimum) in least.items():
-        if value < minimum:
-            raise ValueError(f"`LPDataModule.{name}` must be at least {minimum}, got {value}.")
-    if data.seed >= 2**63:  # the generator of the order of training takes no more
-        raise ValueError(f"`LPDataModule.seed` must be below 2**63, got {data.seed}.")
+    check_data_arguments(data, {f"n_{split}": (n, 1) for split, n in data.n_programs.items()})
     if not data.root:
         raise ValueError("`LPDataModule.root` is empty; give a folder, as data/lp.")
     if not data.sizes:
@@ -63,10 +49,6 @@ def check_arguments(data: "LPDataModule") -> None:
         raise ValueError(
             f"`LPDataModule.files` must hold paths, got an empty one in {list(data.files)}; "
             "give them as `--data.files '[a.mps,b.mps]'`."
-        )
-    if data.dtype not in DTYPES:
-        raise ValueError(
-            f"`LPDataModule.dtype` must be 'float32' or 'float64', got {data.dtype!r}."
         )
     for name, given, allowed in (
         ("perturb_modes", data.perturb_modes, MODES),

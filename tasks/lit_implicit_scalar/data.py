@@ -7,13 +7,11 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lit_implicit.data import EpochDataLoader
+from lit_implicit.data import DTYPES, EpochDataLoader, check_data_arguments
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import ImplicitLightningModule
 from lit_implicit_scalar.points import SPLITS, ScalarBatch, draw_points, make_batch
 from lit_implicit_scalar.targets import TARGETS, TargetName, find_target
-
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class ScalarDataModule(LightningDataModule):
@@ -73,7 +71,7 @@ class ScalarDataModule(LightningDataModule):
             x = draw_points(TARGETS[self.target], split, n, spread=self.points,
                             closest=self.closest, seed=self.seed)  # fmt: skip
             # F of the point as the model will see it, rounded as it is.
-            dtype = _DTYPES[self.dtype]
+            dtype = DTYPES[self.dtype]
             x = x.to(dtype).double()
             batch = make_batch(x, self.target)
             batch.x, batch.target = batch.x.to(dtype), batch.target.to(dtype)
@@ -144,28 +142,8 @@ class ScalarDataModule(LightningDataModule):
             )
 
     def _check(self) -> None:
-        least = {
-            **{f"n_{split}": (self.n_points[split], 2) for split in SPLITS},
-            "seed": (self.seed, 0),
-            "batch_size": (self.batch_size, 1),
-            "eval_batch_size": (self.eval_batch_size, 1),
-        }
-        for name, (value, minimum) in least.items():
-            if value < minimum:
-                raise ValueError(
-                    f"`ScalarDataModule.{name}` must be at least {minimum}, got {value}."
-                )
-        if self.seed >= 2**63:  # the generator of the order of training takes no more
-            raise ValueError(f"`ScalarDataModule.seed` must be below 2**63, got {self.seed}.")
-        choices: dict[str, tuple[str, tuple[str, ...]]] = {
-            "points": (self.points, ("uniform", "grid")),
-            "dtype": (self.dtype, tuple(_DTYPES)),
-        }
-        for name, (given, allowed) in choices.items():
-            if given not in allowed:
-                raise ValueError(
-                    f"`ScalarDataModule.{name}` must be {' or '.join(allowed)}, got {given!r}."
-                )
+        least = {f"n_{split}": (self.n_points[split], 2) for split in SPLITS}
+        check_data_arguments(self, least, {"points": (self.points, ("uniform", "grid"))})
         # 0.5 is half of the shortest interval between two singular points.
         if not 0 < self.closest < 0.5:
             raise ValueError(

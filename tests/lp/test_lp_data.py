@@ -125,7 +125,7 @@ def test_workers_make_the_same_batches(lp_root):
         ({"perturb_norm": 0.0}, r"`LPDataModule.perturb_norm` must be positive, got 0.0"),
         ({"perturb_modes": ["x"]}, r"`LPDataModule.perturb_modes` may hold A, b, c, l, u, got"),
         ({"perturb_splits": ["train"]}, r"`LPDataModule.perturb_splits` may hold val, test"),
-        ({"dtype": "float16"}, r"`LPDataModule.dtype` must be 'float32' or 'float64'"),
+        ({"dtype": "float16"}, r"`LPDataModule.dtype` must be float32 or float64, got 'float16'"),
         (
             {"family": "x"},
             r"`LPDataModule.family` must be one of paper, row_sparse, mixed, got",
