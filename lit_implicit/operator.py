@@ -187,5 +187,5 @@ class FixedPointMap(AbstractMap):
         operator = self.operator
         if type(operator).stop is AbstractOperator.stop and "stop" not in vars(operator):
             return None  # at once: it is asked in each iteration
-        reason = call(self.operator, "stop", z, gz, self.c)
-        return check_reason(self.operator, reason, self.layout.n)
+        reason = call(operator, "stop", z, gz, self.c)
+        return check_reason(operator, reason, self.layout.n)

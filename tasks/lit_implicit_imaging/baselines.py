@@ -87,7 +87,7 @@ class ImagingUnfolded(nn.Module):
     def forward(self, x: ImagingInput) -> Tensor:
         """Return the images, shape `(n, channels, height, width)`."""
         known = spectra(x)  # the same for all steps, whose sizes differ
-        start = z = self._operators[0].encode(x).start
+        start = z = self._operators[0].first(x.observation, *known)
         for operator in self._operators:
             z = operator(z, ImagingContext(*operator.data_step(*known), start))
         return z

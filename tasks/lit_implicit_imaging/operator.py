@@ -86,7 +86,7 @@ class AbstractImagingOperator(AbstractOperator):
     def encode(self, x: ImagingInput) -> ImagingContext:
         """Transform the observation and the kernel."""
         power, adjoint = spectra(x)
-        start = self._start(x.observation, power, adjoint)
+        start = self.first(x.observation, power, adjoint)
         return ImagingContext(*self.data_step(power, adjoint), start)
 
     def init_state(self, c: ImagingContext, generator: torch.Generator | None = None) -> Tensor:
@@ -101,7 +101,8 @@ class AbstractImagingOperator(AbstractOperator):
         found: Tensor = self.denoiser(image, self.log_sigma.exp())
         return found
 
-    def _start(self, image: Tensor, power: Tensor, adjoint: Tensor) -> Tensor:
+    def first(self, image: Tensor, power: Tensor, adjoint: Tensor) -> Tensor:
+        """Return the initial iterate, given the observation and its spectra."""
         if self.start == "zero":
             return torch.zeros_like(image)
         if self.start == "observation":
