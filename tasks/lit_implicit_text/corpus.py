@@ -84,7 +84,9 @@ def corpus_sample(split: str, index: int, seed: int, epoch: int = 0) -> TextSamp
     number, which = divmod(index, len(phrasings))
     sense, phrasing = senses()[number], phrasings[which]
     stream = np.random.default_rng((seed, _STREAMS[split], epoch, index))
-    other = sense.others[0] if split != "train" else sense.others[stream.integers(len(sense.others))]
+    other = (
+        sense.others[0] if split != "train" else sense.others[stream.integers(len(sense.others))]
+    )
     if which < len(DIRECT[split]):
         prompt, contrast = (_ask(phrasing, sense.word, domain) for domain in (sense.domain, other))
         return TextSample(prompt, sense.explanation, contrast)
@@ -118,7 +120,7 @@ def _tell(phrasing: str, word: str, a: str, b: str, first: Domain, second: Domai
 
 
 def _ask_second(phrasing: str) -> str:
-    """Ask for the other one of two people: where a name stands without a person, it is asked for."""
+    """Ask for the other one of the two people, who are introduced as before."""
     head, mark, question = phrasing.partition("{other}")
     swapped = question.replace("{A}", "{@}").replace("{B}", "{A}").replace("{@}", "{B}")
     return head + mark + swapped

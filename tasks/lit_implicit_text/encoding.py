@@ -90,11 +90,11 @@ class TextBatch:
         """Return the batch on a device; Lightning calls it."""
         return replace(
             self,
-            x=_on(self.x, device),
+            x=on_device(self.x, device),
             target=self.target.to(device),
             counted=self.counted.to(device),
             index=self.index.to(device),
-            prompt=_on(self.prompt, device),
+            prompt=on_device(self.prompt, device),
         )
 
     def select(self, keep: Tensor) -> "TextBatch":
@@ -145,6 +145,7 @@ def as_input(sequences: Sequence[Sequence[int]]) -> TextInput:
     return TextInput(tokens, lengths)
 
 
-def _on(x: TextInput, device: Any) -> TextInput:
+def on_device(x: TextInput, device: Any) -> TextInput:
+    """Return an input on a device."""
     offset = None if x.offset is None else x.offset.to(device)
     return TextInput(x.tokens.to(device), x.lengths.to(device), offset)

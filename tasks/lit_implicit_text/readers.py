@@ -73,7 +73,7 @@ def _question(content: Any, origin: str) -> TextSample:
 
 
 def read_pairs(path: Path) -> list[TextSample]:
-    """Return a sample for each pair of prompts in a CSV file: its first, with the second to contrast.
+    """Return a sample for each pair of prompts in a CSV file, the second being the contrast.
 
     Raises:
         DataError: If a column is missing or unknown, or a prompt is empty.

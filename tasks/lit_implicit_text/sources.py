@@ -87,7 +87,7 @@ class SampleSource(AbstractSource):
 
 
 class PassageSource(AbstractSource):
-    """Plain text, in windows of `context` tokens: all of a window is learned, and none is an answer.
+    """Plain text in windows of `context` tokens: all of a window is learned, none is an answer.
 
     In training each window begins where (seed, epoch, index) draws it; those of validation and test
     follow one another.
@@ -156,7 +156,9 @@ def find_source(root: str | None, seed: int) -> AbstractSource:
     files = sorted(path.rglob("*.txt"))
     whole = [text for text in map(read_text, files) if text.strip()]
     if not whole:
-        raise DataError(f"`data.root` {root!r} holds neither train.jsonl nor a .txt file with text.")
+        raise DataError(
+            f"`data.root` {root!r} holds neither train.jsonl nor a .txt file with text."
+        )
     return PassageSource(
         {
             split: "\n".join(t[int(first * len(t)) : int(last * len(t))] for t in whole)
