@@ -17,13 +17,18 @@ class Sight:
     """Where positions stand and what they see, the same for all layers.
 
     Args:
-        rotation: Cosines and sines of the positions, shape `(n, length, head_dim / 2, 2)`.
+        rotation: Cosines and sines of the positions, shape `(n, length, 2, head_dim)`.
         visible: Keys that each position sees, boolean, broadcast against
             `(n, heads, length, keys)`; itself at least.
     """
 
     rotation: Tensor
     visible: Tensor
+
+    def select(self, keep: Tensor) -> "Sight":
+        """Return those of the samples in `keep` (`(n,)`, boolean)."""
+        shared = self.visible.ndim < 4
+        return Sight(self.rotation[keep], self.visible if shared else self.visible[keep])
 
 
 class Memory(Protocol):
@@ -66,9 +71,10 @@ class TextAttention(nn.Module):
             sight: Where the positions stand and what they see.
             memory: Keys and values of earlier positions; None means that `x` holds them all.
         """
-        q, k, v = self.Wqkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        q = rotate(q + self.qk_bias[0], sight.rotation).transpose(1, 2)
-        k = rotate(k + self.qk_bias[1], sight.rotation).transpose(1, 2)
+        qkv = self.Wqkv(x).view(*x.shape[:2], 3 * self.heads, -1)
+        qk, v = qkv.split((2 * self.heads, self.heads), 2)
+        qk = rotate(qk + self.qk_bias.flatten(0, 2), sight.rotation)
+        q, k = qk.transpose(1, 2).chunk(2, 1)
         v = v.transpose(1, 2)
         if memory is not None:
             k, v = memory.extend(k, v)
@@ -91,8 +97,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
     if q.is_cuda and not _is_differentiated(q, k, v):
         fused: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         return fused
-    scores = (q @ k.mT) * q.shape[-1] ** -0.5
-    scores = scores.masked_fill(~visible, -torch.inf)
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    scores = torch.where(visible, scores, -torch.inf)
     weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
     return weights.to(v.dtype) @ v
 

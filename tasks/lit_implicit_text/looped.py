@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lit_implicit.errors import DataError
 from lit_implicit.operator import AbstractOperator
 from lit_implicit_text.attention import Memory, Sight
 from lit_implicit_text.batch import TextInput
@@ -27,7 +26,7 @@ class TextContext:
 
     Args:
         injection: What the text adds to each step, shape `(n, length, width)`.
-        rotation: Cosines and sines of the positions, shape `(n, length, head_dim / 2, 2)`.
+        rotation: Cosines and sines of the positions, shape `(n, length, 2, head_dim)`.
         inside: Positions that hold a token, shape `(n, length)`, boolean.
     """
 
@@ -105,14 +104,13 @@ class AbstractLoopedTransformer(AbstractOperator):
 
     def init_state(self, c: TextContext, generator: torch.Generator | None = None) -> Tensor:
         """Return the start, shape `(n, length, width)`: the same for every batch and length."""
-        if self.start == "zero":
-            return torch.zeros_like(c.injection)
-        length, noise = c.injection.shape[1], self.noise
-        if generator is not None:
+        length = c.injection.shape[1]
+        if self.start == "zero" or generator is None:
+            z0 = self.start_at(torch.arange(length, device=c.inside.device), c.injection)
+        else:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-            noise = start_noise(seed, length, self.sizes.width)
-        assert noise is not None  # made where the start is not zero
-        return only_inside(noise[:length].to(c.injection).expand_as(c.injection), c.inside)
+            z0 = start_noise(seed, length, self.sizes.width).to(c.injection)
+        return only_inside(z0.expand_as(c.injection), c.inside)
 
     def forward(self, z: Tensor, c: TextContext) -> Tensor:
         """Apply G once: shape `(n, length, width)`."""
@@ -125,21 +123,34 @@ class AbstractLoopedTransformer(AbstractOperator):
         """
         return self.logits(self.read(z, self.sight(c.rotation)))
 
-    def embed(self, x: TextInput) -> tuple[Tensor, Sight, Tensor]:
+    def embed(
+        self, x: TextInput, memory: Sequence[Memory] | None = None
+    ) -> tuple[Tensor, Sight, Tensor]:
         """Return the prelude's output, what positions see, and which of them hold a token.
+
+        Args:
+            x: The texts.
+            memory: Keeps the keys and values of each block of the prelude; None means nothing.
 
         Raises:
             DataError: As `encode` does.
         """
         inside = x.inside()
+        x.check(type(self).__name__, self.sizes.vocab_size, self.sizes.context)
         tokens = x.tokens.masked_fill(~inside, 0)
-        self._check(tokens, x.lengths)
         scaled = self.scaled(tokens)
         if x.offset is not None:
             scaled = scaled + x.offset
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         sight = self.sight(self.rotations(positions.expand_as(tokens)))
-        return apply_stack(self.prelude, only_inside(scaled, inside), sight), sight, inside
+        scaled = only_inside(scaled, inside)
+        return apply_stack(self.prelude, scaled, sight, memory), sight, inside
+
+    def start_at(self, positions: Tensor, like: Tensor) -> Tensor:
+        """Return the start at positions, shape `(*positions, width)`, in the dtype of `like`."""
+        if self.noise is None:
+            return like.new_zeros(*positions.shape, self.sizes.width)
+        return self.noise[positions].to(like)
 
     def sight(self, rotation: Tensor) -> Sight:
         """Return what positions see that start at the first: themselves and earlier ones."""
@@ -147,7 +158,7 @@ class AbstractLoopedTransformer(AbstractOperator):
         return Sight(rotation, self.causal[:length, :length])
 
     def rotations(self, positions: Tensor) -> Tensor:
-        """Return cosines and sines of positions, shape `(*positions, head_dim / 2, 2)`."""
+        """Return cosines and sines of positions, shape `(*positions, 2, head_dim)`."""
         dtype = torch.promote_types(self.wte.weight.dtype, torch.float32)
         return rotations(positions, self.sizes.head_dim, self.sizes.rope_base, dtype)
 
@@ -165,30 +176,6 @@ class AbstractLoopedTransformer(AbstractOperator):
         """Apply the head, shape `(..., width)` to `(..., vocab_size)`, in at least float32."""
         found = F.linear(hidden, self.wte.weight)
         return found.to(torch.promote_types(found.dtype, torch.float32))
-
-    def _check(self, tokens: Tensor, lengths: Tensor) -> None:
-        """Refuse texts that cannot be read; looks at values once per solve."""
-        name, sizes = type(self).__name__, self.sizes
-        if tokens.shape[1] > sizes.context:
-            raise DataError(
-                f"A text of {tokens.shape[1]} tokens is longer than the context of `{name}`, "
-                f"{sizes.context}. Shorten it, or train with a larger `context`."
-            )
-        if not tokens.numel():
-            raise DataError(f"`{name}` was given no text: tokens of shape {tuple(tokens.shape)}.")
-        shortest, longest, low, high = torch.stack(
-            (lengths.min(), lengths.max(), tokens.min(), tokens.max())
-        ).tolist()
-        if shortest < 1 or longest > tokens.shape[1]:
-            raise DataError(
-                f"Texts must have between 1 and {tokens.shape[1]} tokens, the length of the batch, "
-                f"got lengths from {shortest} to {longest}. Leave out empty ones."
-            )
-        if low < 0 or high >= sizes.vocab_size:
-            raise DataError(
-                f"Tokens must be between 0 and {sizes.vocab_size - 1}, the last one that `{name}` "
-                f"knows, got {low if low < 0 else high}. Give `vocab_size` the tokenizer's size."
-            )
 
 
 def only_inside(values: Tensor, inside: Tensor) -> Tensor:

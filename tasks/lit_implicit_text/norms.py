@@ -7,8 +7,7 @@ from torch import Tensor, nn
 class TextNorm(nn.Module):
     """RMSNorm: x / sqrt(mean(x^2) + eps) in at least float32, in the dtype of x times a weight.
 
-    torch's own rounds in another order in half precision, and on a GPU is a kernel without all of
-    the derivatives that probes ask for.
+    torch's own multiplies by the weight before it rounds to half precision: another function there.
 
     Args:
         width: Numbers per position.

@@ -17,14 +17,17 @@ def rotations(positions: Tensor, head_dim: int, base: float, dtype: torch.dtype)
         dtype: At least float32, in which the angles are computed too.
 
     Returns:
-        Shape `(*positions, head_dim / 2, 2)`: cosine and sine of each pair.
+        Shape `(*positions, 2, head_dim)`: for each number of a head the cosine of its pair's angle,
+        and the sine, negative for the first of a pair.
 
     References:
         Su et al. (2021), arXiv:2104.09864, equation 34; arXiv:2502.05171, section 3.2.
     """
     pairs = torch.arange(0, head_dim, 2, device=positions.device, dtype=dtype)
     angles = positions[..., None].to(dtype) * base ** (-pairs / head_dim)
-    return torch.stack((angles.cos(), angles.sin()), -1)
+    cosine, sine = angles.cos(), angles.sin()
+    entries = (torch.stack((cosine, cosine), -1), torch.stack((-sine, sine), -1))
+    return torch.stack([entry.flatten(-2) for entry in entries], -2)
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
@@ -32,13 +35,12 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
 
     Args:
         x: Queries or keys, shape `(n, length, heads, head_dim)`.
-        rotation: What `rotations` gives, shape `(n, length, head_dim / 2, 2)`.
+        rotation: What `rotations` gives, shape `(n, length, 2, head_dim)`.
 
     Returns:
         Of the shape and dtype of `x`; computed in the dtype of the rotation.
     """
+    cosine, sine = rotation[:, :, :, None].unbind(2)
     wide = x.to(rotation.dtype)
-    first, second = wide[..., ::2], wide[..., 1::2]
-    cosine, sine = rotation[:, :, None].unbind(-1)
-    turned = (first * cosine - second * sine, second * cosine + first * sine)
-    return torch.stack(turned, -1).flatten(-2).to(x.dtype)
+    swapped = wide.reshape(*x.shape[:-1], -1, 2).flip(-1).reshape(x.shape)
+    return torch.addcmul(wide * cosine, swapped, sine).to(x.dtype)
