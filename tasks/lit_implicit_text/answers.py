@@ -1,6 +1,6 @@
 """Generated answers to a batch of prompts, and what they are worth."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from lit_implicit.errors import ConfigError
 from lit_implicit.solvers import Picard
 from lit_implicit_text.encoding import TextBatch, as_input, on_device
+from lit_implicit_text.generation import generate
 from lit_implicit_text.looped import AbstractLoopedTransformer
 from lit_implicit_text.measures import word_distance
 
@@ -24,10 +25,12 @@ class TextAnswer:
     Args:
         text: The answer.
         n_iter: Iterations of the core per token, the mean.
+        flops: Operations of the core's products for the whole answer.
     """
 
     text: str
     n_iter: float
+    flops: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def generate_answers(
 ) -> TextAnswers:
     """Answer the prompts of a batch and their contrasts, each prompt once.
 
-    An answer depends on its prompt alone, and ends where the context does.
+    An answer depends on its prompt alone.
 
     Args:
         equilibrium: The model, around a looped transformer.
@@ -60,43 +63,23 @@ def generate_answers(
         ConfigError: If the operator is none, or the solver is to rule and is not plain `Picard`.
     """
     n_iter, rtol = (n_iter, None) if n_iter is not None else _settings(equilibrium)
+    tokenizer = batch.tokenizer
     asked = [text for s in batch.samples for text in (s.prompt, s.contrast) if text is not None]
-    prompts = {text: batch.tokenizer.prompt(text) for text in dict.fromkeys(asked)}
-    # Not by the longest prompt of the batch: where an answer is cut must be its own affair.
-    groups: dict[int, list[str]] = {}
-    operator = _looped(equilibrium)
-    context = operator.sizes.context
-    for text, tokens in prompts.items():
-        groups.setdefault(min(max_new_tokens, context - len(tokens)), []).append(text)
-    found: dict[str, TextAnswer] = {}
-    for room, texts in groups.items():
-        if room < 1:
-            found |= dict.fromkeys(texts, TextAnswer("", 0.0))
-            continue
-        found |= _generate(operator, batch, {t: prompts[t] for t in texts}, n_iter, room, rtol)
+    prompts = list(dict.fromkeys(asked))
+    x = on_device(as_input([tokenizer.prompt(text) for text in prompts]), batch.target.device)
+    made = generate(
+        _looped(equilibrium), x, n_iter, max_new_tokens, tokenizer.stop_tokens, rtol=rtol
+    )
+    parts = (made.tokens, made.lengths, made.n_iter, made.flops)
+    rows = zip(prompts, *(part.tolist() for part in parts), strict=True)
+    found = {
+        text: TextAnswer(tokenizer.decode(tokens[:n]), used, flops)
+        for text, tokens, n, used, flops in rows
+    }
     return TextAnswers(
         tuple(found[sample.prompt] for sample in batch.samples),
         tuple(None if s.contrast is None else found[s.contrast] for s in batch.samples),
     )
-
-
-def _generate(
-    operator: AbstractLoopedTransformer,
-    batch: TextBatch,
-    prompts: Mapping[str, Sequence[int]],
-    n_iter: int,
-    room: int,
-    rtol: float | None,
-) -> dict[str, TextAnswer]:
-    from lit_implicit_text.generation import generate
-
-    tokenizer = batch.tokenizer
-    x = on_device(as_input(list(prompts.values())), batch.target.device)
-    made = generate(operator, x, n_iter, room, tokenizer.stop_tokens, rtol)
-    rows = zip(
-        prompts, made.tokens.tolist(), made.lengths.tolist(), made.n_iter.tolist(), strict=True
-    )
-    return {text: TextAnswer(tokenizer.decode(row[:n]), used) for text, row, n, used in rows}
 
 
 def _looped(equilibrium: "Equilibrium") -> AbstractLoopedTransformer:

@@ -34,7 +34,7 @@ def encode_sample(sample: TextSample, tokenizer: AbstractTokenizer, context: int
     """Return a sample as tokens.
 
     Raises:
-        DataError: If the prompt is empty, or there are more tokens than `context`.
+        DataError: If a prompt is empty or fills the context, or there are more tokens than that.
     """
     for prompt in (sample.prompt, sample.contrast):
         if prompt is not None:
@@ -56,9 +56,9 @@ def _check_prompt(prompt: str, origin: str, tokenizer: AbstractTokenizer, contex
     if not prompt.strip():
         raise DataError(f"The prompt of {origin} is empty. Ask something.")
     n_tokens = len(tokenizer.prompt(prompt))
-    if n_tokens > context:
+    if n_tokens >= context:  # there must be room for an answer
         raise DataError(
-            f"The prompt of {origin} has {n_tokens} tokens, more than `data.context` {context}: "
+            f"The prompt of {origin} has {n_tokens} tokens, and `data.context` is {context}: "
             f"{prompt[:40]!r}. Shorten it, or raise the context, and the model's, too."
         )
 

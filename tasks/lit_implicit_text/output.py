@@ -44,7 +44,7 @@ def read_answers(folder: Path) -> Sequence[Mapping[str, Any]]:
     if len(rows) <= _MOST_ROWS:
         return rows
     summary: dict[str, Any] = {"prompts": len(rows)}
-    for name in ("iterations", "relative_residual", "exact_match"):
+    for name in ("iterations", "core_flops", "relative_residual", "exact_match"):
         known = [float(row[name]) for row in rows if row.get(name) is not None]
         if known:
             summary[f"{name}, mean"] = sum(known) / len(known)
@@ -60,6 +60,7 @@ def _generated(y: TextAnswers, batch: TextBatch) -> list[dict[str, Any]]:
             "prompt": sample.prompt,
             "answer": own.text,
             "iterations": round(own.n_iter, 3),
+            "core_flops": own.flops,
         }
         if sample.answer is not None:
             row |= {"expected": sample.answer, "exact_match": bool(match)}
