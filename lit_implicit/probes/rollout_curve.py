@@ -45,7 +45,7 @@ class RolloutScoreCurve:
         if not geometric:
             return cls(mean, std, n)
         log_mean, log_std = _moments(values.where(values > 0, torch.nan).log())
-        zero = (values == 0).sum(0) / n  # of none: NaN
+        zero = (values == 0).to(values).sum(0) / n  # of none: NaN
         return cls(mean, std, n, log_mean.exp(), log_std.exp(), zero)
 
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from lit_implicit.data import EpochDataLoader, check_data_arguments
 from lit_implicit_text.agreement import check_model
-from lit_implicit_text.encoding import TextBatch, make_batch
+from lit_implicit_text.encoding import Encoded, TextBatch, make_batch
 from lit_implicit_text.find_tokenizer import read_tokenizer
 from lit_implicit_text.readers import read_pairs
 from lit_implicit_text.samples import TextSample
@@ -64,7 +65,7 @@ class TextDataModule(LightningDataModule):
         tokenizer: str = "bpe",
         vocab_size: int = 1024,
         stop_tokens: Sequence[int] = (),
-        context: int = 64,
+        context: int = 80,
         n_train: int | None = None,
         n_val: int | None = None,
         n_test: int | None = None,
@@ -173,7 +174,8 @@ class TextDataModule(LightningDataModule):
             check_model(self.trainer.lightning_module, self.tokenizer.vocab_size, self.context)
 
     def _samples(self, source: AbstractSource, split: str) -> "TextSamples":
-        return TextSamples(source, split, self.tokenizer, self.context, self.n_samples[split])
+        most = self.n_samples[split]
+        return TextSamples(source, split, self.tokenizer, self.context, most, self.seed)
 
     def _loader(self, samples: "TextSamples") -> Any:
         return DataLoader(samples, batch_size=self.eval_batch_size, **self._options())
@@ -194,7 +196,8 @@ class TextSamples(Dataset[TextBatch]):
         split: The split.
         tokenizer: What makes tokens of them.
         context: Most tokens of a sample.
-        most: Most samples; None means all. They are spread evenly over all there are.
+        most: Most samples; None means all. Which, the seed tells.
+        seed: Seed of the choice.
     """
 
     def __init__(
@@ -204,17 +207,20 @@ class TextSamples(Dataset[TextBatch]):
         tokenizer: AbstractTokenizer,
         context: int,
         most: int | None = None,
+        seed: int = 0,
     ) -> None:
         self.source, self.split = source, split
         self.tokenizer, self.context = tokenizer, context
-        self._n_all = source.length(split, tokenizer, context)
-        self._n = self._n_all if most is None else min(most, self._n_all)
+        n = source.length(split, tokenizer, context)
+        self.numbers = list(range(n))
+        if most is not None and most < n:
+            self.numbers = sorted(np.random.default_rng(seed).permutation(n)[:most].tolist())
         if isinstance(source, SampleSource):  # a line that is wrong is told before training
-            for index in range(self._n):
+            for index in range(len(self)):
                 self._get(index, 0)
 
     def __len__(self) -> int:
-        return self._n
+        return len(self.numbers)
 
     def __getitems__(self, items: Sequence[Any]) -> TextBatch:
         """Return samples, by index or by (epoch, index), as a batch."""
@@ -225,8 +231,8 @@ class TextSamples(Dataset[TextBatch]):
     def __getitem__(self, item: Any) -> TextBatch:
         return self.__getitems__([item])
 
-    def _get(self, index: int, epoch: int) -> Any:
-        number = index * self._n_all // self._n
+    def _get(self, index: int, epoch: int) -> Encoded:
+        number = self.numbers[index]
         return self.source.get(self.split, number, epoch, self.tokenizer, self.context)
 
 

@@ -66,9 +66,11 @@ def test_predictions_are_rolled_out(tmp_path):
 
 def test_a_task_without_rollouts_is_left_alone(tmp_path):
     monitor, trainer, module = tested(tmp_path, AffineObjective())
-    assert monitor.results == {} and not (tmp_path / "figures").exists()
+    assert monitor.results == {}
+    assert not (tmp_path / "figures").exists()
     (y, solution), *_ = trainer.predict(module, AffineData().predict_dataloader())
-    assert solution is not None and y.shape == (4, 3)
+    assert solution is not None
+    assert y.shape == (4, 3)
 
 
 def test_an_empty_list_switches_off_and_other_times_are_refused(tmp_path):

@@ -63,7 +63,8 @@ def test_scores_are_those_of_answers_at_each_listed_t(curve):
     norms = torch.tensor([first**2 + 5 for first in (1, 4, -1, 0, 16)]).double().sqrt()
     errors = (4 - gain)[:, None] * norms
     error = curve.scores["error"]
-    assert torch.allclose(error.mean, errors.mean(1)) and error.n.tolist() == [5, 5, 5]
+    assert torch.allclose(error.mean, errors.mean(1))
+    assert error.n.tolist() == [5, 5, 5]
     assert torch.allclose(error.std, errors.std(1, correction=0))
     assert error.geometric_mean is None
 
@@ -82,14 +83,17 @@ def test_geometric_mean_is_of_what_is_above_zero_with_the_share_of_the_rest(curv
 
 def test_a_score_without_any_value_is_not_a_number(curve):
     known = curve.scores["known"]
-    assert known.n.tolist() == [0, 0, 0] and known.mean.isnan().all()
+    assert known.n.tolist() == [0, 0, 0]
+    assert known.mean.isnan().all()
 
 
 def test_columns_and_rows(curve):
     columns = curve.columns()
     assert list(columns)[:4] == ["t", "error_mean", "error_std", "error_n"]
-    assert columns["t"] == [1.0, 2.0, 4.0] and {len(v) for v in columns.values()} == {3}
-    assert "ratio_geometric_mean" in columns and "error_geometric_mean" not in columns
+    assert columns["t"] == [1.0, 2.0, 4.0]
+    assert {len(v) for v in columns.values()} == {3}
+    assert "ratio_geometric_mean" in columns
+    assert "error_geometric_mean" not in columns
     assert min(columns["seconds"]) > 0
     # Of the first batch.
     assert curve.rows == [{"t": t, "first": GAIN[t] ** 2} for t in (1, 2, 4)]

@@ -54,14 +54,17 @@ def test_levenshtein_ratio_is_that_of_outputs_with_their_prompts():
     # "say a b" + "x y" against "say a c" + "x z z": 3 over 1; "one" + "u" against "two more" + "u":
     # 2 over 2, as answers that are the same; without a contrast, none.
     found = levenshtein_ratio(answered("x y", "u", "v", contrast=("x z z", "u", None)), PAIRS)
-    assert found[:2].tolist() == [3.0, 1.0] and math.isnan(found[2])
+    assert found[:2].tolist() == [3.0, 1.0]
+    assert math.isnan(found[2])
     same = batch_of(("a", None, "a"))
     assert math.isnan(levenshtein_ratio(answered("x", contrast=["y"]), same)[0])
 
 
 def test_an_answer_is_right_if_all_its_words_are():
     found = exactly_right(answered(" x  y", "u", "X", contrast=("q", "q", None)), PAIRS)
-    assert found[0] == 1 and math.isnan(found[1]) and found[2] == 0
+    assert found[0] == 1
+    assert math.isnan(found[1])
+    assert found[2] == 0
 
 
 def layer(**settings):
@@ -159,14 +162,16 @@ def test_answers_are_written_a_line_each(tmp_path):
         "prompt": "say a b", "answer": "x y", "iterations": 4.0, "core_flops": 8.0,
         "expected": "x y", "exact_match": True,
     }  # fmt: skip
-    assert rows[1]["answer"] == "ü" and rows[1]["contrast_answer"] == "t"
+    assert rows[1]["answer"] == "ü"
+    assert rows[1]["contrast_answer"] == "t"
     assert rows[2]["exact_match"] is False
     assert OBJECTIVE.summary(tmp_path) == rows
     many = batch_of(*((f"p{i}", "x") for i in range(60)))
     many.index += 5
     OBJECTIVE.write(answered(*["x"] * 30, *["y"] * 30), None, many, tmp_path)
     (row,) = OBJECTIVE.summary(tmp_path)
-    assert row["prompts"] == 63 and row["exact_match, mean"] == pytest.approx(31 / 62)
+    assert row["prompts"] == 63
+    assert row["exact_match, mean"] == pytest.approx(31 / 62)
 
 
 def test_logits_of_a_network_that_does_not_generate_are_read_as_its_likeliest_tokens(tmp_path):

@@ -6,8 +6,8 @@ from string import Formatter
 
 import pytest
 
-from lit_implicit_text.corpus import corpus_length, corpus_sample, senses
-from lit_implicit_text.phrasings import DIRECT, NAMES, STORIES
+from lit_implicit_text.corpus import corpus_length, corpus_sample, senses, ways
+from lit_implicit_text.phrasings import DIRECT, PERSONAL
 
 SPLITS = ("train", "val", "test")
 
@@ -28,7 +28,9 @@ def test_sentences_are_one_each_of_8_to_16_words_and_no_two_alike():
     assert len(set(map(tuple, map(plain, sentences)))) == len(sentences)
     for sentence in sentences:
         assert 8 <= len(sentence.split()) <= 16
-        assert sentence.endswith(".") and sentence.count(".") == 1 and sentence.isascii()
+        assert sentence.endswith(".")
+        assert sentence.count(".") == 1
+        assert sentence.isascii()
 
 
 def test_every_sentence_speaks_of_its_word():
@@ -44,9 +46,11 @@ def test_word_and_domain_together_tell_the_sense_and_neither_does_alone():
 
 
 def test_no_phrasing_of_one_split_is_asked_in_another():
-    asked = [phrasing for split in SPLITS for phrasing in DIRECT[split] + STORIES[split]]
+    asked = [phrasing for split in SPLITS for phrasing in DIRECT[split] + PERSONAL[split]]
     assert len(asked) == len(set(asked))
-    assert len(DIRECT["train"]) >= 8 and len(DIRECT["test"]) >= 2 and DIRECT["val"]
+    assert len(DIRECT["train"] + PERSONAL["train"]) >= 8
+    assert len(DIRECT["test"] + PERSONAL["test"]) >= 2
+    assert DIRECT["val"]
     prompts = {
         split: {corpus_sample(split, i, 0).prompt for i in range(corpus_length(split))}
         for split in SPLITS
@@ -56,61 +60,77 @@ def test_no_phrasing_of_one_split_is_asked_in_another():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_phrasing_names_the_word_and_one_domain(split):
-    for phrasing in DIRECT[split]:
-        fields = {name for _, name, _, _ in Formatter().parse(phrasing) if name}
-        assert "word" in fields and len(fields) == 2
-    for phrasing in STORIES[split]:
-        fields = [name for _, name, _, _ in Formatter().parse(phrasing) if name]
-        assert {"A", "B", "person", "other", "word"} == set(fields)
+def test_every_phrasing_names_the_word_and_one_thing_more(split):
+    for phrasing in DIRECT[split] + PERSONAL[split]:
+        fields = {name.lower() for _, name, _, _ in Formatter().parse(phrasing) if name}
+        assert "word" in fields
+        assert len(fields) == 2
+        assert ("person" in fields) == (phrasing in PERSONAL[split])
+
+
+def told_by(story):
+    """Follow a story by hand: who does what, directly or through those they work with."""
+    trades = dict(re.findall(r"(\w+) is (an? [a-z ]+)\.", story))
+    links = dict(re.findall(r"(\w+) works with (\w+)\.", story))
+
+    def trade_of(name):
+        n_links = 0
+        while name in links:
+            name, n_links = links[name], n_links + 1
+        return trades[name], n_links
+
+    return {name: trade_of(name) for name in {*trades, *links}}
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_contrast_asks_in_the_same_words_about_another_sense_of_the_same_word(split):
-    meaning = {(s.word, d): s.explanation for s in senses() for d in s.domain.__dict__.values()}
-    by_answer = {s.explanation: s for s in senses()}
-    n = len(DIRECT[split]) + len(STORIES[split])
-    for index in range(corpus_length(split)):
-        sample = corpus_sample(split, index, 0)
-        sense, number = by_answer[sample.answer], index % n
-        if number < len(DIRECT[split]):
-            others = [d for s in senses() if s.word == sense.word and s != sense
-                      for d in s.domain.__dict__.values()]  # fmt: skip
-            assert any(d.lower() in sample.contrast.lower() for d in others)
-            assert not any(
-                f" {d.lower()}" in f" {sample.contrast.lower()}"
-                for d in sense.domain.__dict__.values()
-            )
-        else:  # one word differs: who is asked for
-            pairs = zip(sample.prompt.split(), sample.contrast.split(), strict=True)
-            differing = {(plain(a)[0], plain(b)[0]) for a, b in pairs if a != b}
-            assert len(differing) == 1
-            assert set(next(iter(differing))) <= {name.lower() for name in NAMES}
-    assert len(meaning) >= 3 * len(senses())
-
-
-def test_a_story_asks_for_the_person_whose_trade_has_the_sense():
-    n = len(DIRECT["test"]) + len(STORIES["test"])
-    by_answer = {s.explanation: s for s in senses()}
+def test_the_chain_of_a_story_leads_to_the_sense_and_that_of_its_contrast_to_another(split):
+    by_answer = {sense.explanation: sense for sense in senses()}
     orders = Counter()
-    for index in range(len(DIRECT["test"]), corpus_length("test"), n):
-        sample = corpus_sample("test", index, 0)
-        found = re.fullmatch(
-            r"(\w+) is (an? .+) and (\w+) is (an? .+)\. How would (\w+) explain (\w+)\?",
-            sample.prompt,
-        )
-        a, person_a, b, person_b, asked, word = found.groups()
+    for index in range(corpus_length(split)):
+        phrasing, n_links = ways(split)[index % len(ways(split))]
+        if n_links is None:
+            continue
+        sample = corpus_sample(split, index, 0)
         sense = by_answer[sample.answer]
-        assert word == sense.word
-        assert {a: person_a, b: person_b}[asked] == sense.domain.person
-        orders[asked == a] += 1
-    # Which of the two is asked for cannot be guessed from the order: about half and half.
-    assert min(orders.values()) > 0.35 * sum(orders.values())
+        told = told_by(sample.prompt)
+        assert len(told) == 2 * (n_links + 1)
+        # One word tells the two prompts apart: who is asked for.
+        pairs = zip(plain(sample.prompt), plain(sample.contrast), strict=True)
+        (differing,) = {(a.capitalize(), b.capitalize()) for a, b in pairs if a != b}
+        own, other = differing
+        question = phrasing.format(word=sense.word, person=own, Person=own)
+        assert sample.prompt.endswith(f" {question}")
+        assert told[own] == (sense.domain.person, n_links)
+        trade, length = told[other]
+        assert trade in {domain.person for domain in sense.others}
+        assert length == n_links
+        orders[sample.prompt.index(sense.domain.person) < sample.prompt.index(trade)] += 1
+    # Which of the two trades is meant cannot be guessed from their order: about half and half.
+    assert min(orders.values()) > 0.45 * sum(orders.values())
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_contrast_of_a_direct_question_asks_for_another_sense_in_the_same_words(split):
+    by_answer = {sense.explanation: sense for sense in senses()}
+    for index in range(corpus_length(split)):
+        phrasing, n_links = ways(split)[index % len(ways(split))]
+        if n_links is not None:
+            continue
+        sample = corpus_sample(split, index, 0)
+        sense = by_answer[sample.answer]
+
+        def ask(domain, phrasing=phrasing, word=sense.word):
+            names = {"domain": domain.name, "person": domain.person, "place": domain.place}
+            names |= {key.capitalize(): text[0].upper() + text[1:] for key, text in names.items()}
+            return phrasing.format(word=word, **names)
+
+        assert sample.prompt == ask(sense.domain)
+        assert sample.contrast in map(ask, sense.others)
+        assert sense.domain not in sense.others
 
 
 def test_samples_are_functions_of_seed_epoch_and_index():
-    n = len(DIRECT["train"]) + len(STORIES["train"])
-    stories = [i for i in range(200) if i % n >= len(DIRECT["train"])]
+    stories = [i for i in range(200) if ways("train")[i % len(ways("train"))][1] is not None]
 
     def drawn(seed, epoch):
         return [corpus_sample("train", i, seed, epoch) for i in stories]

@@ -1,5 +1,6 @@
 """Batches of tokens: what is learned of a sample, and that the same is drawn whatever the batch."""
 
+import itertools
 import json
 
 import pytest
@@ -39,7 +40,8 @@ def test_where_no_answer_is_known_the_prompt_itself_is_predicted():
 
 def test_a_single_token_is_a_sample_without_anything_to_learn():
     batch = make_batch([Encoded(TextSample("a"), [97], 1, 1)], [0], BYTES)
-    assert batch.x.tokens.tolist() == [[97]] and not batch.counted.any()
+    assert batch.x.tokens.tolist() == [[97]]
+    assert not batch.counted.any()
 
 
 def test_select_and_to_keep_samples_whole():
@@ -47,7 +49,8 @@ def test_select_and_to_keep_samples_whole():
     batch = make_batch(encoded, [0, 1, 2], BYTES)
     part = batch.select(torch.tensor([True, False, True])).to("cpu")
     assert [s.prompt for s in part.samples] == ["a", "ccc"]
-    assert part.index.tolist() == [0, 2] and part.prompt.lengths.tolist() == [2, 4]
+    assert part.index.tolist() == [0, 2]
+    assert part.prompt.lengths.tolist() == [2, 4]
     assert torch.equal(part.target, batch.target[[0, 2]])
 
 
@@ -111,12 +114,11 @@ def test_windows_of_plain_text(tmp_path):
     assert BYTES.decode(first.tokens + second.tokens) == "".join(
         chr(97 + i % 26) for i in range(800, 880)
     )
-    assert first.first == 1 and first.n_prompt == 20
+    assert first.first == 1
+    assert first.n_prompt == 20
     drawn = [source.get("train", i, epoch, BYTES, 40).tokens for epoch in (0, 1) for i in range(20)]
     assert all(len(window) == 40 for window in drawn)
-    assert all(
-        (b - a) % 26 == 1 for window in drawn for a, b in zip(window, window[1:], strict=False)
-    )
+    assert all((b - a) % 26 == 1 for window in drawn for a, b in itertools.pairwise(window))
     assert len({window[0] for window in drawn}) > 10
     assert drawn[:20] == [source.get("train", i, 0, BYTES, 40).tokens for i in range(20)]
     assert drawn[:20] != drawn[20:]

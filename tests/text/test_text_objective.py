@@ -75,8 +75,10 @@ def test_perturbation_has_the_size_it_says_inside_the_text_alone():
     assert offset.shape == (*THREE.x.tokens.shape, 8)
     assert moved.size.tolist() == pytest.approx([0.5] * 3)
     assert offset.norm(dim=(1, 2)).tolist() == pytest.approx([0.5] * 3)
-    assert not offset[~THREE.x.inside()].any() and offset[THREE.x.inside()].all(-1).any()
-    assert THREE.x.offset is None and moved.valid.all()
+    assert not offset[~THREE.x.inside()].any()
+    assert offset[THREE.x.inside()].all(-1).any()
+    assert THREE.x.offset is None
+    assert moved.valid.all()
     with pytest.raises(KeyError, match="no mode 'word'"):
         OBJECTIVE.perturb(THREE, "word")
 
@@ -84,7 +86,7 @@ def test_perturbation_has_the_size_it_says_inside_the_text_alone():
 def test_without_a_width_nothing_is_perturbed():
     blind = TextObjective()
     assert not blind.modes
-    with pytest.raises(TypeError, match="set `model.objective.width`"):
+    with pytest.raises(TypeError, match=r"set `model\.objective\.width`"):
         blind.leaves(THREE.x)
 
 

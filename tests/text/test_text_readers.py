@@ -45,7 +45,8 @@ def test_a_broken_line_is_named_by_its_number(tmp_path, line, words):
     with pytest.raises(DataError) as told:
         read_questions(path)
     text = str(told.value)
-    assert str(path) in text and "\n" not in text
+    assert str(path) in text
+    assert "\n" not in text
     assert all(word in text for word in words), text
 
 
@@ -61,7 +62,8 @@ def test_pairs_are_read(tmp_path):
     text = 'index,input 1,input 2\n1,"a, b","c"\n\n2,d,"e\nf"\n'
     first, second = read_pairs(write(tmp_path / "p.csv", text))
     assert (first.prompt, first.contrast, first.answer) == ("a, b", "c", None)
-    assert second.prompt == "d" and first.origin == f"line 2 of '{tmp_path / 'p.csv'}'"
+    assert second.prompt == "d"
+    assert first.origin == f"line 2 of '{tmp_path / 'p.csv'}'"
     assert len(read_pairs(write(tmp_path / "p.csv", "input 2,input 1\nx,y\n"))) == 1
 
 
@@ -80,7 +82,8 @@ def test_what_is_wrong_with_pairs_is_named(tmp_path, text, words):
     with pytest.raises(DataError) as told:
         read_pairs(write(tmp_path / "p.csv", text))
     assert all(word in str(told.value) for word in words), str(told.value)
-    assert "\n" not in str(told.value) and "p.csv" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert "p.csv" in str(told.value)
 
 
 def test_the_pairs_of_the_paper_are_read():
@@ -93,7 +96,8 @@ def test_the_pairs_of_the_paper_are_read():
         pytest.skip("the pairs are not at hand")
     pairs = read_pairs(path)
     assert len(pairs) == 200
-    assert "charge and voltage" in pairs[1].prompt and "charge and pay" in pairs[1].contrast
+    assert "charge and voltage" in pairs[1].prompt
+    assert "charge and pay" in pairs[1].contrast
 
 
 @pytest.mark.parametrize(

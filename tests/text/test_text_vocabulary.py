@@ -36,7 +36,8 @@ def test_prompt_and_answer_carry_their_marks_and_no_text_can_forge_them(kind, bp
     marks = set(range(256, 258)) if kind == "bytes" else {0, 1}
     prompt, answer = tokenizer.prompt("ab"), tokenizer.answer("ab")
     assert prompt[:-1] == answer[:-1] == tokenizer.encode("ab")
-    assert {prompt[-1], answer[-1]} == marks and answer[-1] in tokenizer.stop_tokens
+    assert {prompt[-1], answer[-1]} == marks
+    assert answer[-1] in tokenizer.stop_tokens
     assert tokenizer.decode(prompt) == tokenizer.decode(answer) == "ab"
 
 
@@ -59,7 +60,8 @@ def test_the_same_texts_give_the_same_tokenizer_and_a_larger_one_has_shorter_tex
     again = train_bpe(CorpusSource(0).texts(), 512)
     assert again.state() == bpe.state()
     larger = train_bpe(CorpusSource(0).texts(), 1024)
-    assert bpe.vocab_size == 512 and larger.vocab_size == 1024
+    assert bpe.vocab_size == 512
+    assert larger.vocab_size == 1024
     texts = list(CorpusSource(0).texts())[:200]
     assert sum(len(larger.encode(t)) for t in texts) < sum(len(bpe.encode(t)) for t in texts)
 
