@@ -26,7 +26,7 @@ class Squared(AffineObjective):
         return {"mean_square": RolloutScore(lambda y, batch: y.mean(1), geometric=True)}
 
     def rollout_rows(self, answers, batch):
-        return [{"t": t, "$a$ long answer": "word " * 30} for t in answers]
+        return [{"t": t, "$a$ long answer": "word \x7f 電" * 30} for t in answers]
 
 
 def tested(tmp_path, objective, **settings):
