@@ -81,15 +81,17 @@ class AbstractLoopedTransformer(AbstractOperator):
         self.coda = stack(sizes, sizes.coda)
         self.ln_f = TextNorm(sizes.width, sizes.norm_eps)
         init_weights(self, sizes.width, sizes.prelude + sizes.coda + sizes.core * mean_iter)
-        self.make_tables()
+        self._make_tables()
 
-    def make_tables(self) -> None:
+    def _make_tables(self) -> None:
         """Make what can be computed from the settings: no checkpoint need hold it."""
-        context = self.sizes.context
-        causal = torch.ones(context, context, dtype=torch.bool).tril()
+        context, device = self.sizes.context, self.wte.weight.device
+        if device.type == "meta":  # the weights are yet to come, the tables are not
+            device = torch.device("cpu")
+        causal = torch.ones(context, context, dtype=torch.bool, device=device).tril()
         noise = None
         if self.start == "truncated_normal":
-            noise = start_noise(self.seed, context, self.sizes.width).float()
+            noise = start_noise(self.seed, context, self.sizes.width).float().to(device)
         self.register_buffer("causal", causal, persistent=False)
         self.register_buffer("noise", noise, persistent=False)
 
