@@ -26,7 +26,9 @@ def test_rotation_is_multiplication_by_a_complex_number():
     x, positions = randn(2, 5, 3, 8), torch.tensor([[0, 1, 2, 3, 4], [7, 3, 0, 11, 15]])
     turned = rotate(x, rotations(positions, 8, 100.0, torch.float64))
     angles = positions[..., None] * torch.tensor([100.0 ** (-2 * i / 8) for i in range(4)]).double()
-    by_complex = torch.view_as_complex(x.reshape(2, 5, 3, 4, 2)) * torch.exp(1j * angles)[:, :, None]
+    by_complex = (
+        torch.view_as_complex(x.reshape(2, 5, 3, 4, 2)) * torch.exp(1j * angles)[:, :, None]
+    )
     torch.testing.assert_close(turned, torch.view_as_real(by_complex).flatten(-2))
 
 
