@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lit_implicit.layout import AbstractLayout, Dense, Ragged
     from lit_implicit.loading import load
     from lit_implicit.module import ExplicitLightningModule, ImplicitLightningModule
-    from lit_implicit.objective import AbstractObjective, Mode, Perturbed
+    from lit_implicit.objective import AbstractObjective, Mode, Perturbed, RolloutScore
     from lit_implicit.operator import AbstractOperator, FixedPointMap
     from lit_implicit.regularizers import AbstractRegularizer, JacobianNorm, jacobian_norm
     from lit_implicit.solvers import (
@@ -55,7 +55,7 @@ _HOMES = {
     "layout": ("AbstractLayout", "Dense", "Ragged"),
     "loading": ("load",),
     "module": ("ExplicitLightningModule", "ImplicitLightningModule"),
-    "objective": ("AbstractObjective", "Mode", "Perturbed"),
+    "objective": ("AbstractObjective", "Mode", "Perturbed", "RolloutScore"),
     "operator": ("AbstractOperator", "FixedPointMap"),
     "regularizers": ("AbstractRegularizer", "JacobianNorm", "jacobian_norm"),
     "solvers": (
@@ -104,6 +104,7 @@ __all__ = [
     "Perturbed",
     "Picard",
     "Ragged",
+    "RolloutScore",
     "Solution",
     "SpectralRadius",
     "Status",

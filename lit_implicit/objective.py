@@ -16,7 +16,22 @@ from lit_implicit.layout import AbstractLayout, Dense, select_samples
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from lit_implicit.equilibrium import Equilibrium
     from lit_implicit.solvers import Solution
+
+
+@dataclass(frozen=True)
+class RolloutScore:
+    """A measure of answers that are rolled out, as `AbstractObjective.rollout` makes them.
+
+    Args:
+        measure: A function of the rolled out answer and the batch, with a value per sample, shape
+            `(n,)`; NaN where a sample has none.
+        geometric: Values are ratios, not negative: their geometric mean is shown, too.
+    """
+
+    measure: Callable[[Any, Any], Tensor]
+    geometric: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,6 +224,37 @@ class AbstractObjective(nn.Module, ABC):
             batch: The batch.
         """
         return {}
+
+    def rollout(self, equilibrium: "Equilibrium", batch: Any, n_iter: int | None = None) -> Any:
+        """Answer a batch by more than one solve, as text is generated token by token.
+
+        Where it is defined, `predict` writes what it returns, and `RolloutCurveMonitor` measures it
+        by `rollout_scores`. The default is None: one `decode` is the answer.
+
+        Args:
+            equilibrium: The model, in evaluation mode, without gradients.
+            batch: A batch of the task.
+            n_iter: Number of plain iterations in each solve; None means the budget and the
+                tolerance of the equilibrium's solver.
+        """
+        return None
+
+    @property
+    def rollout_scores(self) -> Mapping[str, RolloutScore]:
+        """The measures of an answer that `rollout` returns, by name. Default: none."""
+        return {}
+
+    def rollout_rows(self, answers: Mapping[int, Any], batch: Any) -> Sequence[Mapping[str, Any]]:
+        """Show how a few rolled out answers change with the iterations, as rows of a table.
+
+        Args:
+            answers: What `rollout` returned, by number of iterations, ascending.
+            batch: The batch.
+
+        Returns:
+            Names of columns and their values, the same names in each row. Default: none.
+        """
+        return ()
 
     def write(self, y: Any, solution: "Solution | None", batch: Any, folder: Path) -> None:
         """Write the answers to a batch into `folder`, for `predict`. Default: `predictions.pt`.

@@ -9,6 +9,7 @@ from lit_implicit.callbacks.iteration_budget import IterationBudget
 from lit_implicit.callbacks.lipschitz_curve_monitor import LipschitzCurveMonitor
 from lit_implicit.callbacks.operator_check import OperatorCheck
 from lit_implicit.callbacks.regularity_monitor import RegularityMonitor
+from lit_implicit.callbacks.rollout_curve_monitor import RolloutCurveMonitor
 from lit_implicit.callbacks.solver_monitor import SolverMonitor
 from lit_implicit.callbacks.test_time_curve_monitor import TestTimeCurveMonitor
 from lit_implicit.callbacks.tolerance_schedule import ToleranceSchedule
@@ -24,6 +25,7 @@ __all__ = [
     "LipschitzCurveMonitor",
     "OperatorCheck",
     "RegularityMonitor",
+    "RolloutCurveMonitor",
     "SolverMonitor",
     "TestTimeCurveMonitor",
     "ToleranceSchedule",

@@ -13,6 +13,7 @@ from lit_implicit.callbacks import (
     LipschitzCurveMonitor,
     OperatorCheck,
     RegularityMonitor,
+    RolloutCurveMonitor,
     SolverMonitor,
     TestTimeCurveMonitor,
 )
@@ -66,6 +67,7 @@ def add_callbacks(parser: LightningArgumentParser) -> None:
     _add(parser, "lipschitz_curve", LipschitzCurveMonitor)
     _add(parser, "regularity", RegularityMonitor)
     _add(parser, "audit", AuditMonitor)
+    _add(parser, "rollout_curve", RolloutCurveMonitor)
     _add(parser, "gallery", Gallery)
 
 

@@ -152,6 +152,13 @@ class ImplicitLightningModule(AbstractLightningModule):
         keep(solution)
         return g, solution
 
+    def predict_step(self, batch: Any, batch_idx: int) -> tuple[Any, Solution | None]:
+        """Return the answer to a batch, rolled out where the task does so, and how it was found."""
+        rolled_out = self.objective.rollout(self.test_equilibrium, batch)
+        if rolled_out is not None:
+            return rolled_out, None
+        return super().predict_step(batch, batch_idx)
+
     def forward(self, x: Any) -> Any:
         """Return the answer to an input, by the test solver."""
         return self.test_equilibrium(x)[0]

@@ -21,6 +21,11 @@ from lit_implicit.probes.pairs import pair_slopes
 from lit_implicit.probes.probe import AbstractProbe
 from lit_implicit.probes.regularity import RegularityProbe
 from lit_implicit.probes.regularity_report import RegularityReport
+from lit_implicit.probes.rollout_curve import (
+    RolloutCurve,
+    RolloutCurveProbe,
+    RolloutScoreCurve,
+)
 from lit_implicit.probes.test_time_curve import TestTimeCurve, TestTimeCurveProbe
 from lit_implicit.probes.worst_pair import worst_pair_slopes
 
@@ -35,6 +40,9 @@ __all__ = [
     "LipschitzCurveProbe",
     "RegularityProbe",
     "RegularityReport",
+    "RolloutCurve",
+    "RolloutCurveProbe",
+    "RolloutScoreCurve",
     "Stopwatch",
     "TestTimeCurve",
     "TestTimeCurveProbe",

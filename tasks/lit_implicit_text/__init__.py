@@ -3,7 +3,7 @@
 from lit_implicit.task import TaskSpec
 
 task = TaskSpec(
-    summary="Text: looped transformers that say what a word means, the sharper the longer they iterate.",
+    summary="Text: looped transformers, whose answers sharpen as they iterate; huginn-0125, too.",
     data="lit_implicit_text.data.TextDataModule",
     objective="lit_implicit_text.objective.TextObjective",
     operators={"looped": "lit_implicit_text.operator.LoopedTransformer"},

@@ -8,10 +8,11 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 
-from lit_implicit_text.phrasings import DIRECT, NAMES, STORIES
+from lit_implicit_text.phrasings import DIRECT, LINK, LINKS, NAMES, PERSONAL, TRADE
 from lit_implicit_text.samples import TextSample
 
 _STREAMS = {"train": 0, "val": 1, "test": 2}
@@ -40,7 +41,7 @@ class Sense:
         word: The word.
         domain: The domain.
         explanation: The sentence that says what it means there.
-        others: The domains of the word's other senses, beginning with the next.
+        others: The domains of the word's other senses.
     """
 
     word: str
@@ -64,15 +65,22 @@ def senses() -> tuple[Sense, ...]:
 
 
 def corpus_length(split: str) -> int:
-    """Return the number of samples in an epoch: each sense in each phrasing of the split."""
-    return len(senses()) * (len(DIRECT[split]) + len(STORIES[split]))
+    """Return the number of samples in an epoch: each sense in each way of asking of the split."""
+    return len(senses()) * len(ways(split))
+
+
+@cache
+def ways(split: str) -> tuple[tuple[str, int | None], ...]:
+    """Return all ways of asking: a phrasing, and the links of the story before it, if any."""
+    alone = tuple((phrasing, None) for phrasing in DIRECT[split] + PERSONAL[split])
+    return alone + tuple((phrasing, n) for n in LINKS for phrasing in PERSONAL[split])
 
 
 def corpus_sample(split: str, index: int, seed: int, epoch: int = 0) -> TextSample:
     """Return a sample of the corpus, with the same question about another sense as contrast.
 
-    Which phrasing asks for which sense is a function of the index; names and order in stories, and
-    the other person, are drawn by (seed, split, epoch, index).
+    Which way of asking for which sense is a function of the index; the sense to contrast it with,
+    and the names and the order of a story, are drawn by (seed, split, epoch, index).
 
     Args:
         split: `train`, `val` or `test`.
@@ -80,45 +88,40 @@ def corpus_sample(split: str, index: int, seed: int, epoch: int = 0) -> TextSamp
         seed: Seed of what is drawn.
         epoch: The epoch of training.
     """
-    phrasings = DIRECT[split] + STORIES[split]
-    number, which = divmod(index, len(phrasings))
-    sense, phrasing = senses()[number], phrasings[which]
+    number, way = divmod(index, len(ways(split)))
+    sense, (phrasing, n_links) = senses()[number], ways(split)[way]
     stream = np.random.default_rng((seed, _STREAMS[split], epoch, index))
-    other = sense.others[0] if split != "train" else sense.others[stream.integers(len(sense.others))]
-    if which < len(DIRECT[split]):
-        prompt, contrast = (_ask(phrasing, sense.word, domain) for domain in (sense.domain, other))
+    other = sense.others[stream.integers(len(sense.others))]
+    if n_links is None:
+        asked = [{"person": domain.person, **_setting(domain)} for domain in (sense.domain, other)]
+        prompt, contrast = (_ask(phrasing, sense.word, **words) for words in asked)
         return TextSample(prompt, sense.explanation, contrast)
-    a, b = (NAMES[i] for i in stream.choice(len(NAMES), 2, replace=False))
-    first, second = sense.domain, other
-    if stream.integers(2):  # the one who is asked for is introduced second
-        a, b, first, second = b, a, second, first
-        phrasing = _ask_second(phrasing)
-    prompt = _tell(phrasing, sense.word, a, b, first, second)
-    contrast = _tell(_ask_second(phrasing), sense.word, a, b, first, second)
+    story, people = _tell(stream, (sense.domain, other), n_links)
+    prompt, contrast = (f"{story} {_ask(phrasing, sense.word, person=name)}" for name in people)
     return TextSample(prompt, sense.explanation, contrast)
 
 
-def _ask(phrasing: str, word: str, domain: Domain) -> str:
-    return phrasing.format(
-        word=word,
-        domain=domain.name,
-        person=domain.person,
-        Person=_capital(domain.person),
-        place=domain.place,
-        Place=_capital(domain.place),
-    )
+def _tell(
+    stream: np.random.Generator, domains: tuple[Domain, Domain], n_links: int
+) -> tuple[str, list[str]]:
+    """Tell of two chains of people; return the story and the last person of each."""
+    drawn = stream.choice(len(NAMES), (2, n_links + 1), replace=False)
+    chains = [[NAMES[i] for i in chain] for chain in drawn]
+    told = []
+    for chain, domain in zip(chains, domains, strict=True):
+        told.append(TRADE.format(name=chain[0], person=domain.person))
+        told += [LINK.format(name=b, other=a) for a, b in pairwise(chain)]
+    story = " ".join(told[i] for i in stream.permutation(len(told)))
+    return story, [chain[-1] for chain in chains]
+
+
+def _setting(domain: Domain) -> dict[str, str]:
+    return {"domain": domain.name, "place": domain.place, "Place": _capital(domain.place)}
+
+
+def _ask(phrasing: str, word: str, person: str, **words: str) -> str:
+    return phrasing.format(word=word, person=person, Person=_capital(person), **words)
 
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-def _tell(phrasing: str, word: str, a: str, b: str, first: Domain, second: Domain) -> str:
-    return phrasing.format(word=word, A=a, B=b, person=first.person, other=second.person)
-
-
-def _ask_second(phrasing: str) -> str:
-    """Ask for the other one of two people: where a name stands without a person, it is asked for."""
-    head, mark, question = phrasing.partition("{other}")
-    swapped = question.replace("{A}", "{@}").replace("{B}", "{A}").replace("{@}", "{B}")
-    return head + mark + swapped

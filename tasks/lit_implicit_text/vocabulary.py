@@ -91,6 +91,8 @@ class LibraryTokenizer(AbstractTokenizer):
             )
         separator = tokenizer.token_to_id(ANSWER)
         self._separator = [] if separator is None else [separator]
+        if separator is not None:  # written in a text, the marks are text: nobody can forge them
+            tokenizer.encode_special_tokens = True
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
