@@ -75,12 +75,15 @@ class AbstractLoopedTransformer(AbstractOperator):
             if value < least:
                 raise ValueError(f"`{name}.{key}` must be at least {least}, got {value}.")
         self.sizes, self.start, self.seed = sizes, start, seed
-        self.wte = nn.Embedding(sizes.vocab_size, sizes.width)
+        # Not drawn yet: to draw normal numbers on `meta`, torch imports all of its compiler.
+        rows = torch.empty(sizes.vocab_size, sizes.width)
+        self.wte = nn.Embedding.from_pretrained(rows, freeze=False)  # type: ignore[no-untyped-call]
         self.prelude = stack(sizes, sizes.prelude)
         self.core = TextCore(sizes)
         self.coda = stack(sizes, sizes.coda)
         self.ln_f = TextNorm(sizes.width, sizes.norm_eps)
-        init_weights(self, sizes.width, sizes.prelude + sizes.coda + sizes.core * mean_iter)
+        if not rows.is_meta:
+            init_weights(self, sizes.width, sizes.prelude + sizes.coda + sizes.core * mean_iter)
         self._make_tables()
 
     def _make_tables(self) -> None:
