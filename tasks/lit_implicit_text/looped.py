@@ -75,21 +75,26 @@ class AbstractLoopedTransformer(AbstractOperator):
             if value < least:
                 raise ValueError(f"`{name}.{key}` must be at least {least}, got {value}.")
         self.sizes, self.start, self.seed = sizes, start, seed
-        self.wte = nn.Embedding(sizes.vocab_size, sizes.width)
+        # Not drawn yet: to draw normal numbers on `meta`, torch imports all of its compiler.
+        rows = torch.empty(sizes.vocab_size, sizes.width)
+        self.wte = nn.Embedding.from_pretrained(rows, freeze=False)  # type: ignore[no-untyped-call]
         self.prelude = stack(sizes, sizes.prelude)
         self.core = TextCore(sizes)
         self.coda = stack(sizes, sizes.coda)
         self.ln_f = TextNorm(sizes.width, sizes.norm_eps)
-        init_weights(self, sizes.width, sizes.prelude + sizes.coda + sizes.core * mean_iter)
-        self.make_tables()
+        if not rows.is_meta:
+            init_weights(self, sizes.width, sizes.prelude + sizes.coda + sizes.core * mean_iter)
+        self._make_tables()
 
-    def make_tables(self) -> None:
+    def _make_tables(self) -> None:
         """Make what can be computed from the settings: no checkpoint need hold it."""
-        context = self.sizes.context
-        causal = torch.ones(context, context, dtype=torch.bool).tril()
+        context, device = self.sizes.context, self.wte.weight.device
+        if device.type == "meta":  # the weights are yet to come, the tables are not
+            device = torch.device("cpu")
+        causal = torch.ones(context, context, dtype=torch.bool, device=device).tril()
         noise = None
         if self.start == "truncated_normal":
-            noise = start_noise(self.seed, context, self.sizes.width).float()
+            noise = start_noise(self.seed, context, self.sizes.width).float().to(device)
         self.register_buffer("causal", causal, persistent=False)
         self.register_buffer("noise", noise, persistent=False)
 

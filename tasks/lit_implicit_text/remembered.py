@@ -40,7 +40,7 @@ class RememberedTexts(AbstractTexts):
         rtol: float | None,
     ) -> None:
         self.operator, self.x, self.n_iter, self.rtol = operator, x, n_iter, rtol
-        self.lengths = x.lengths
+        self.lengths, self.capacity = x.lengths, capacity
         self.end = int(x.lengths.max())
         sizes, n, like = operator.sizes, len(x.lengths), operator.wte.weight
         self.prelude = KeyValues(sizes, 1, sizes.prelude, n, capacity, like)
@@ -61,7 +61,8 @@ class RememberedTexts(AbstractTexts):
     def grow(self, tokens: Tensor) -> Guess:
         operator = self.operator
         positions = self.lengths[:, None]
-        self.lengths, self.end = self.lengths + 1, self.end + 1
+        # The longest text may have left: what is looked at ends with the memory at the latest.
+        self.lengths, self.end = self.lengths + 1, min(self.end + 1, self.capacity)
         place = self._place(positions)
         seen = torch.arange(self.end, device=tokens.device) <= positions
         sight = Sight(operator.rotations(positions), seen[:, None, None])

@@ -24,7 +24,7 @@ def rotations(positions: Tensor, head_dim: int, base: float, dtype: torch.dtype)
         Su et al. (2021), arXiv:2104.09864, equation 34; arXiv:2502.05171, section 3.2.
     """
     pairs = torch.arange(0, head_dim, 2, device=positions.device, dtype=dtype)
-    angles = positions[..., None].to(dtype) * base ** (-pairs / head_dim)
+    angles = positions[..., None].to(dtype) / base ** (pairs / head_dim)
     cosine, sine = angles.cos(), angles.sin()
     entries = (torch.stack((cosine, cosine), -1), torch.stack((-sine, sine), -1))
     return torch.stack([entry.flatten(-2) for entry in entries], -2)
