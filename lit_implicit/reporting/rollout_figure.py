@@ -84,7 +84,7 @@ def _drawable(text: str) -> str:
 
     known = get_font(findfont("DejaVu Sans")).get_charmap()
     return "".join(
-        c if c.isspace() or ord(c) in known and c.isprintable() else "\ufffd" for c in text
+        c if c.isspace() or (ord(c) in known and c.isprintable()) else "\ufffd" for c in text
     )
 
 
