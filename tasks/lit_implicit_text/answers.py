@@ -133,21 +133,21 @@ def _per_sample(batch: TextBatch, value: Callable[[int], Any]) -> Tensor:
     return torch.tensor(values, device=batch.target.device)
 
 
-def answer_rows(
-    answers: Mapping[int, TextAnswers], batch: TextBatch, n_pairs: int = 1
-) -> list[dict[str, Any]]:
-    """Return a row for each t, with a column for each prompt of the first pairs.
+def answer_rows(answers: Mapping[int, TextAnswers], batch: TextBatch) -> list[dict[str, Any]]:
+    """Return a row for each t, with a column for each prompt of two pairs.
+
+    The first pair, and the one that begins with the longest prompt.
 
     References:
         arXiv:2510.03638, Table 2.
     """
+    longest = max(range(len(batch.samples)), key=lambda i: len(batch.samples[i].prompt))
     rows: list[dict[str, Any]] = []
     for t, made in answers.items():
         row: dict[str, Any] = {"t": t}
-        for sample, own, other in list(zip(batch.samples, made.own, made.contrast, strict=True))[
-            :n_pairs
-        ]:
-            row[sample.prompt] = own.text
+        for i in dict.fromkeys((0, longest)):
+            sample, other = batch.samples[i], made.contrast[i]
+            row[sample.prompt] = made.own[i].text
             if sample.contrast is not None and other is not None:
                 row[sample.contrast] = other.text
         rows.append(row)

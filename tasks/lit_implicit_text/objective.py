@@ -171,7 +171,7 @@ class TextObjective(AbstractObjective):
         }
 
     def rollout_rows(self, answers: Mapping[int, Any], batch: Any) -> Sequence[Mapping[str, Any]]:
-        """Return the answers to the first prompt and its contrast, a row for each t."""
+        """Return the answers to two prompts and their contrasts, a row for each t."""
         return answer_rows(answers, batch)
 
     def write(self, y: Any, solution: "Solution | None", batch: Any, folder: Path) -> None:

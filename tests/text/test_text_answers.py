@@ -164,6 +164,7 @@ def test_exact_match_of_logits_is_that_of_the_generated_answer():
 def test_rows_show_a_pair_by_iterations():
     at = {1: answered("u", "v", "w", contrast=("s", "t", None)), 8: answered("x y", "v", "w",
           contrast=("z", "t", None))}  # fmt: skip
+    # The first sample has the longest prompt, too.
     assert OBJECTIVE.rollout_rows(at, PAIRS) == [
         {"t": 1, "say a b": "u", "say a c": "s"}, {"t": 8, "say a b": "x y", "say a c": "z"},
     ]  # fmt: skip
