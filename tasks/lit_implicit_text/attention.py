@@ -44,7 +44,7 @@ class Memory(Protocol):
 
 
 class TextAttention(nn.Module):
-    """Causal attention over positions; only `qkv` of it has biases, and its values none.
+    """Attention of positions to those they see; queries and keys have biases, values none.
 
     Its parameters are named as in the public checkpoint.
 
