@@ -176,7 +176,9 @@ def test_angles_of_the_file_are_checked_and_made_anew(tmp_path, dtype):
     weights = tensors() | {"freqs_cis": freqs_cis().to(dtype)}
     HuginnTransformer(str(write(tmp_path / "model", weights)))
     wrong = weights | {"freqs_cis": freqs_cis(CONFIG | {"rope_base": 10000}).to(dtype)}
-    with pytest.raises(CheckpointError, match=r"`freqs_cis` .* other angles than `rope_base` 50000"):
+    with pytest.raises(
+        CheckpointError, match=r"`freqs_cis` .* other angles than `rope_base` 50000"
+    ):
         HuginnTransformer(str(write(tmp_path / "wrong", wrong)))
     short = weights | {"freqs_cis": freqs_cis()[:, :9]}
     with pytest.raises(CheckpointError, match=r"of shape \(1, 9, 1, 6, 2\)"):
