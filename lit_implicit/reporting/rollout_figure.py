@@ -74,8 +74,18 @@ def _table(curve: RolloutCurve) -> list[tuple[int, list[str]]]:
         return []
     width = _CHARACTERS // max(1, len(curve.rows[0]) - 1)
     rows = [list(curve.rows[0]), *(list(row.values()) for row in curve.rows)]
-    wrapped = [[fill(str(cell), width - 2) for cell in row] for row in rows]
+    wrapped = [[fill(_drawable(str(cell)), width - 2) for cell in row] for row in rows]
     return [(max(cell.count("\n") for cell in row) + 2, row) for row in wrapped]
+
+
+def _drawable(text: str) -> str:
+    """Replace what the font cannot draw: untrained models answer anything."""
+    from matplotlib.font_manager import findfont, get_font
+
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    return "".join(
+        c if c.isspace() or (ord(c) in known and c.isprintable()) else "\ufffd" for c in text
+    )
 
 
 def _draw_table(axes: "Axes", lines: list[tuple[int, list[str]]], n_lines: int) -> None:

@@ -26,10 +26,10 @@ class Squared(AffineObjective):
         return {"mean_square": RolloutScore(lambda y, batch: y.mean(1), geometric=True)}
 
     def rollout_rows(self, answers, batch):
-        return [{"t": t, "$a$ long answer": "word " * 30} for t in answers]
+        return [{"t": t, "$a$ long answer": "word \x7f 電" * 30} for t in answers]
 
 
-def tested(tmp_path, objective, **settings):
+def run_of(tmp_path, objective, **settings):
     monitor = RolloutCurveMonitor((1, 2, 4), **settings)
     trainer = Trainer(
         accelerator="cpu", logger=CSVLogger(tmp_path, name="", version=""), callbacks=[monitor],
@@ -41,7 +41,7 @@ def tested(tmp_path, objective, **settings):
 
 
 def test_a_test_writes_the_curve_and_says_what_it_found(tmp_path):
-    monitor, trainer, _ = tested(tmp_path, Squared())
+    monitor, trainer, _ = run_of(tmp_path, Squared())
     (x, _), *rest = AffineData().test_dataloader()
     x = torch.cat([x, *(other for other, _ in rest)])
     expected = [float((2 * (1 - 0.5**t) * x).square().mean()) for t in (1, 2, 4)]
@@ -57,7 +57,7 @@ def test_a_test_writes_the_curve_and_says_what_it_found(tmp_path):
 
 
 def test_predictions_are_rolled_out(tmp_path):
-    _, trainer, module = tested(tmp_path, Squared(), max_batches=1)
+    _, trainer, module = run_of(tmp_path, Squared(), max_batches=1)
     x = next(iter(AffineData().predict_dataloader()))
     (y, solution), *_ = trainer.predict(module, AffineData().predict_dataloader())
     assert solution is None
@@ -65,12 +65,14 @@ def test_predictions_are_rolled_out(tmp_path):
 
 
 def test_a_task_without_rollouts_is_left_alone(tmp_path):
-    monitor, trainer, module = tested(tmp_path, AffineObjective())
+    monitor, _, module = run_of(tmp_path, AffineObjective())
     assert monitor.results == {}
     assert not (tmp_path / "figures").exists()
-    (y, solution), *_ = trainer.predict(module, AffineData().predict_dataloader())
-    assert solution is not None
-    assert y.shape == (4, 3)
+    batch = next(iter(AffineData().predict_dataloader()))
+    with torch.no_grad():
+        y, solution = module.predict_step(batch, 0)
+    assert solution.n_iter.tolist() == [3] * 4
+    assert torch.allclose(y, 1.75 * batch[0])
 
 
 def test_an_empty_list_switches_off_and_other_times_are_refused(tmp_path):

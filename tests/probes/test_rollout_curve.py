@@ -7,7 +7,6 @@ import torch
 from affine_task import AffineObjective, AffineOperator
 
 from lit_implicit import Equilibrium, Picard, RolloutScore
-from lit_implicit.errors import NoSamplesError
 from lit_implicit.probes import RolloutCurveProbe, iterates
 
 GAIN = {t: 2 * (1 - 0.5**t) for t in (1, 2, 4)}
@@ -105,8 +104,10 @@ def test_reset_forgets_all():
     probe.update(layer(), Twice(), batch(1.0))
     probe.reset()
     assert probe.rows == ()
-    with pytest.raises(NoSamplesError):
-        probe.compute()
+    probe.update(layer(), Twice(), batch(4.0, 9.0))
+    again = probe.compute()
+    assert again.n_samples == 2
+    assert again.rows == [{"t": 1, "first": 4.0}]
 
 
 @pytest.mark.parametrize("times", [(), (0, 1), (2, 1), (1, 1)])
