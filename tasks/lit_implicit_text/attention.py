@@ -44,7 +44,7 @@ class Memory(Protocol):
 
 
 class TextAttention(nn.Module):
-    """Causal attention over positions; only `qkv` of it has biases, and its values none.
+    """Attention of positions to those they see; queries and keys have biases, values none.
 
     Its parameters are named as in the public checkpoint.
 
@@ -87,6 +87,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
 
     Probes differentiate G forwards and twice, which torch's fused kernels refuse. So these serve
     where no derivative can be asked, and only on a GPU: there they keep long texts out of memory.
+    Compiled code, which cannot ask for derivatives, has the products too.
 
     Args:
         q: Queries, shape `(n, heads, length, head_dim)`.
@@ -94,7 +95,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
         v: Values, of the shape of the keys.
         visible: Keys that each query sees, boolean, broadcast against `(n, heads, length, keys)`.
     """
-    if q.is_cuda and not _is_differentiated(q, k, v):
+    plain = torch.compiler.is_compiling() or not q.is_cuda
+    if not plain and not _is_differentiated(q, k, v):
         fused: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         return fused
     scores = (q * q.shape[-1] ** -0.5) @ k.mT

@@ -27,6 +27,7 @@ class HuginnTransformer(AbstractLoopedTransformer):
         revision: Branch, tag or commit on the hub; None means its main branch.
         start: Initial iterate: zero, or truncated normal noise, as in training.
         seed: Seed of the noise, which is a function of it and of the position alone.
+        trainable: Whether training shall change the weights; else they take no gradients.
 
     Raises:
         CheckpointError: If files are missing or broken, or their tensors are not those of the
@@ -44,6 +45,7 @@ class HuginnTransformer(AbstractLoopedTransformer):
         revision: str | None = None,
         start: TextStart = "truncated_normal",
         seed: int = 0,
+        trainable: bool = False,
     ) -> None:
         if dtype not in (None, "bfloat16", "float32"):
             raise ValueError(
@@ -54,6 +56,7 @@ class HuginnTransformer(AbstractLoopedTransformer):
         with torch.device("meta"):  # names and shapes; the weights come from the files
             super().__init__(config.sizes, start, seed, config.mean_iter)
         self._load(Shards(folder), getattr(torch, dtype or config.dtype))
+        self.requires_grad_(trainable)
 
     def _load(self, shards: Shards, dtype: torch.dtype) -> None:
         """Take over all tensors of a checkpoint, or say which do not fit."""

@@ -1,6 +1,7 @@
 """Huginn's checkpoint layout: a small random one, against formulas that share no code with us."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,7 +123,9 @@ def test_every_parameter_comes_from_the_checkpoint(tmp_path):
     assert sum(p.numel() for p in operator.parameters()) == sum(t.numel() for t in weights.values())
     for tensor in (*operator.parameters(), *operator.buffers()):
         assert tensor.device.type == "cpu"
-    assert all(p.requires_grad for p in operator.parameters())
+    assert not any(p.requires_grad for p in operator.parameters())
+    trained = HuginnTransformer(str(tmp_path / "model"), dtype="float32", trainable=True)
+    assert all(p.requires_grad for p in trained.parameters())
     doubled = {name: 2 * tensor for name, tensor in weights.items()}
     other = HuginnTransformer(str(write(tmp_path / "other", doubled)), dtype="float32")
     for (name, one), two in zip(operator.named_parameters(), other.parameters(), strict=True):
@@ -173,7 +176,9 @@ def test_angles_of_the_file_are_checked_and_made_anew(tmp_path, dtype):
     weights = tensors() | {"freqs_cis": freqs_cis().to(dtype)}
     HuginnTransformer(str(write(tmp_path / "model", weights)))
     wrong = weights | {"freqs_cis": freqs_cis(CONFIG | {"rope_base": 10000}).to(dtype)}
-    with pytest.raises(CheckpointError, match="`freqs_cis` .* other angles than `rope_base` 50000"):
+    with pytest.raises(
+        CheckpointError, match=r"`freqs_cis` .* other angles than `rope_base` 50000"
+    ):
         HuginnTransformer(str(write(tmp_path / "wrong", wrong)))
     short = weights | {"freqs_cis": freqs_cis()[:, :9]}
     with pytest.raises(CheckpointError, match=r"of shape \(1, 9, 1, 6, 2\)"):
@@ -306,6 +311,29 @@ def test_name_on_the_hub_fetches_weights_and_config_alone(tmp_path, monkeypatch)
     assert options["allow_patterns"] == [
         "config.json", "*.safetensors", "*.safetensors.index.json"
     ]  # fmt: skip
+
+
+def test_predict_answers_prompts_with_a_folder(tmp_path, monkeypatch, capsys):
+    from lit_implicit.cli import main
+
+    sizes = CONFIG | {"vocab_size": 300, "padded_vocab_size": 300, "block_size": 64}
+    folder = write(tmp_path / "model", tensors(sizes), sizes)
+    monkeypatch.chdir(tmp_path)
+    config = Path(__file__).parents[2] / "configs" / "paper" / "text_huginn.yaml"
+    options = {
+        "model.operator.init_args.path": str(folder), "model.operator.init_args.dtype": "float32",
+        "model.objective.init_args.max_new_tokens": "5", "model.test_max_iter": "3",
+        "data.tokenizer": "bytes", "data.stop_tokens": "[]", "data.context": "64",
+        "data.prompts": '["Explain charge.", "Bus?"]', "trainer.accelerator": "cpu",
+        "trainer.enable_progress_bar": "false",
+    }  # fmt: skip
+    given = [f"--{key}={value}" for key, value in options.items()]
+    assert main(["predict", "--config", str(config), *given]) == 0
+    assert "untrained" not in "".join(capsys.readouterr())
+    (file,) = tmp_path.glob("runs/text/*/predictions/answers_*.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == ["Explain charge.", "Bus?"]
+    assert all(row["iterations"] == 3 for row in rows)
 
 
 @pytest.mark.parametrize("path", ["missing", "/missing/model", "a/b/c", "./model"])

@@ -179,7 +179,7 @@ def test_texts_that_cannot_be_read_are_refused(tokens, lengths, said):
 def test_unknown_start_and_seed_are_refused():
     with pytest.raises(ValueError, match=r"`LoopedTransformer.start` must be one of zero, .*'one'"):
         LoopedTransformer(**SIZES, start="one")
-    with pytest.raises(ValueError, match="`LoopedTransformer.seed` must be at least 0, got -1"):
+    with pytest.raises(ValueError, match=r"`LoopedTransformer.seed` must be at least 0, got -1"):
         LoopedTransformer(**SIZES, seed=-1)
 
 
@@ -214,5 +214,5 @@ def test_untied_steps_have_weights_of_their_own():
 
 
 def test_untied_network_needs_a_step():
-    with pytest.raises(ValueError, match="`UntiedTransformer.depth` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"`UntiedTransformer.depth` must be at least 1, got 0"):
         UntiedTransformer(0, **SIZES)
