@@ -195,6 +195,11 @@ def test_init_parts_take_parts_of_a_checkpoint_to_parts_of_the_model(tmp_path):
     assert torch.equal(twice.first.linear.weight, twice.second.linear.weight)
     both = make({"network.first": "network", "network.second.linear": "network.linear"})
     assert torch.equal(both.first.linear.weight, weights)
+    starred = make({"network.*.linear": "network.linear"})
+    assert torch.equal(starred.first.linear.weight, weights)
+    assert torch.equal(starred.second.linear.weight, weights)
+    with pytest.raises(ConfigError, match=r"no part 'network\.\*\.linear\.\*'"):
+        make({"network.*.linear.*": "network.linear"})
     with pytest.raises(CheckpointError, match=r"no weights below 'net'. It holds: network.linear"):
         make({"network.first": "net"})
     with pytest.raises(ConfigError, match=r"no part 'network.third'. It has: .*network.second"):

@@ -17,7 +17,8 @@ class ExplicitLightningModule(AbstractLightningModule):
         objective: The task's objective.
         init_weights: A checkpoint whose weights the model starts from.
         init_parts: Which parts of the model begin as which parts of that checkpoint, such as
-            `{operator.denoiser: network.denoiser}`; None means all of both.
+            `{operator.denoiser: network.denoiser}`, with `*` for any one name; None means all of
+            both.
 
     Raises:
         CheckpointError: If `init_weights` cannot be read or does not fit the model.

@@ -43,7 +43,8 @@ class ImplicitLightningModule(AbstractLightningModule):
             stays the objective's own; the penalties are logged beside it as `train/<name>`.
         init_weights: A checkpoint whose weights the model starts from.
         init_parts: Which parts of the model begin as which parts of that checkpoint, such as
-            `{operator.denoiser: network.denoiser}`; None means all of both.
+            `{operator.denoiser: network.denoiser}`, with `*` for any one name; None means all of
+            both.
         compile: Whether solves call G compiled by `torch.compile`: true, a mode of it such as
             `reduce-overhead`, or settings `{mode, backend, dynamic, fullgraph, tracked}`. Training,
             validation and tests take it; penalties and measurements call G as it is. Checkpoints

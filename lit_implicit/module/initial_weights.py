@@ -1,5 +1,6 @@
 """Weights to start from: of a checkpoint, or of parts of it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,8 +19,9 @@ def load_initial_weights(
         module: The model.
         path: The checkpoint; None leaves the model as it is.
         parts: Parts of the model, each with the part of the checkpoint whose weights it gets, such
-            as `{operator.denoiser: network.denoiser}`. An empty name is the whole. None loads all
-            into all.
+            as `{operator.denoiser: network.denoiser}`. An empty name is the whole; `*` in a part of
+            the model stands for any one name, as in `network.steps.*.denoiser`. None loads all into
+            all.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, or its weights do not fit.
@@ -44,7 +46,8 @@ def load_initial_weights(
                 f"{', '.join(_prefixes(weights))}."
             )
         try:
-            _part(module, target).load_state_dict(chosen)
+            for part in _parts(module, target):
+                part.load_state_dict(chosen)
         except RuntimeError as err:
             where = f", {target!r}" if target else ""
             raise CheckpointError(
@@ -62,11 +65,12 @@ def _prefixes(weights: Mapping[str, Any]) -> list[str]:
     return sorted({".".join(name.split(".")[:2]) for name in weights})
 
 
-def _part(module: nn.Module, name: str) -> nn.Module:
-    try:
-        return module.get_submodule(name)
-    except AttributeError as err:
+def _parts(module: nn.Module, name: str) -> list[nn.Module]:
+    pattern = re.escape(name).replace(r"\*", "[^.]+")
+    parts = [part for key, part in module.named_modules() if re.fullmatch(pattern, key)]
+    if not parts:
         known = [n for n, _ in module.named_modules() if n and n.count(".") < 2]
         raise ConfigError(
             f"`model.init_parts`: the model has no part {name!r}. It has: {', '.join(known)}."
-        ) from err
+        )
+    return parts
