@@ -12,7 +12,8 @@ from torch import Tensor
 from lit_implicit.errors import DataError, LitImplicitWarning
 from lit_implicit.files import remove_leftovers, replace_whole
 from lit_implicit_flow.equation import force_of
-from lit_implicit_flow.labels import CHUNK, Arrays, FlowSettings, make_chunk
+from lit_implicit_flow.labels import CHUNK, N_STARTS, Arrays, FlowSettings, make_chunk
+from lit_implicit_flow.measures import norm
 from lit_implicit_flow.steady import FlowStatus
 
 MIN_SHARE = 0.1
@@ -70,12 +71,15 @@ class FlowCache:
                 f"that you may read and write, with about {room:.0f} MiB of room."
             ) from err
 
-    def load(self, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    def load(
+        self, n: int, dtype: torch.dtype, *, whole_chunk: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Read the first `n` flows.
 
         Args:
             n: How many.
             dtype: Precision of the fields; forces are computed in float64 all the same.
+            whole_chunk: Return what else the last file holds, too.
 
         Returns:
             Their numbers, shape `(n,)`; forces, `(n, 2, N, N)`; vorticities, `(n, N, N)`.
@@ -99,7 +103,8 @@ class FlowCache:
                     f"Cannot read {str(path)!r}: {err}. `prepare_data()` makes it again if it is "
                     "damaged."
                 ) from err
-            index, w = chunk["index"][: n - n_found], chunk["vorticity"][: n - n_found]
+            most = len(chunk["index"]) if whole_chunk else n - n_found
+            index, w = chunk["index"][:most], chunk["vorticity"][:most]
             n_found += len(index)
             vorticity = torch.from_numpy(w)
             force = self.settings.force(vorticity, index) if len(index) else vorticity[:, None]
@@ -114,7 +119,7 @@ class FlowCache:
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         bar = Progress(*columns, console=Console(stderr=True), disable=progress is None)
-        n_found = n_made = number = 0
+        n_found = n_made = number = n_doubtful = 0
         left_out: dict[FlowStatus, list[int]] = {}
         try:
             task = bar.add_task(progress or "", total=n)
@@ -125,6 +130,8 @@ class FlowCache:
                 n_made += made
                 n_found += len(chunk["index"])
                 bar.update(task, completed=min(n, n_found))
+                solved = chunk["status"] == FlowStatus.SOLVED
+                n_doubtful += int((solved & (chunk["n_agree"] == 0)).sum())
                 for place, status in enumerate(chunk["status"].tolist()):
                     if status != FlowStatus.SOLVED:
                         found = left_out.setdefault(FlowStatus(status), [])
@@ -134,12 +141,23 @@ class FlowCache:
                     raise DataError(self._explain(n, n_found, number * CHUNK))
         finally:
             bar.stop()
+        if n_made:
+            self._tell(left_out, number * CHUNK, n_doubtful)
+        return n_made
+
+    def _tell(self, left_out: dict[FlowStatus, list[int]], n: int, n_doubtful: int) -> None:
+        """Name the forces that are left out, and count those with one start alone."""
+        stream = f"stream {self.settings.stream}"
         for status, numbers in left_out.items():
             rank_zero_info(
-                f"{len(numbers)} of {number * CHUNK} forces (stream {self.settings.stream}) are "
-                f"left out, {status.name}: {_some(numbers)}."
+                f"{len(numbers)} of {n} forces ({stream}) are left out, {status.name}: "
+                f"{_some(numbers)}."
             )
-        return n_made
+        if n_doubtful:
+            rank_zero_info(
+                f"{n_doubtful} of {n} flows ({stream}) were found from one start alone: from "
+                f"{N_STARTS} others Newton's method led nowhere, so they may not be the only ones."
+            )
 
     def _get(self, number: int) -> tuple[Arrays, bool]:
         """Read a chunk, or make it; say whether it was made."""
@@ -198,21 +216,22 @@ def read_chunk(path: Path, settings: FlowSettings, number: int) -> Arrays:
 
 def _check(chunk: Arrays, settings: FlowSettings, number: int) -> None:
     """Refuse what `make_chunk` would not have made."""
-    if sorted(chunk) != ["index", "status", "vorticity"]:
+    if sorted(chunk) != ["index", "n_agree", "status", "vorticity"]:
         raise ValueError(f"it holds {sorted(chunk)}")
     index, status, w = chunk["index"], chunk["status"], chunk["vorticity"]
     kept = np.flatnonzero(status == FlowStatus.SOLVED) + number * CHUNK
     side = settings.resolution
-    if status.shape != (CHUNK,) or not np.array_equal(index, kept):
+    shapes = {status.shape, chunk["n_agree"].shape}
+    if shapes != {(CHUNK,)} or not np.array_equal(index, kept):
         raise ValueError("wrong numbers of flows")
     if w.shape != (len(index), side, side) or w.dtype != np.float64 or not np.isfinite(w).all():
         raise ValueError("'vorticity' is not of the form of the settings")
-    if len(index):  # flows of other settings, or of another version of numpy
-        drawn = settings.drawn(range(int(index[0]), int(index[0]) + 1))
-        made = torch.from_numpy(w[:1])
+    if len(index):  # flows of other settings, or of another version of numpy; and a last look
+        candidates = range(number * CHUNK, (number + 1) * CHUNK)
+        drawn = settings.drawn(candidates)[torch.from_numpy(index - candidates.start)]
+        made = torch.from_numpy(w)
         made = made if settings.labels == "exact" else force_of(made, settings.nu)
-        off = torch.linalg.vector_norm(made - drawn) / torch.linalg.vector_norm(drawn)
-        if not off < 1e-6:
+        if not bool((norm(made - drawn) < 1e-6 * norm(drawn)).all()):
             raise ValueError("it holds other flows than the settings draw")
 
 

@@ -2,8 +2,8 @@
 
     u . grad w - nu Lap w = curl f,    w = curl u,    div u = 0,
 
-of density 1 on [0, 2 pi)^2: lengths are in units of the side over 2 pi, all else follows from a unit
-of time. Fields have shape `(..., N, N)`, vector fields `(..., 2, N, N)`; `nu` is a number or a
+of density 1 on [0, 2 pi)^2: lengths are in units of the side over 2 pi, all else follows from a
+unit of time. Fields have shape `(..., N, N)`, vector fields `(..., 2, N, N)`; `nu` is a number or a
 tensor that broadcasts against the leading axes. Pressure carries the gradient part of a force, and
 its mean would accelerate the fluid for ever: what matters of f is its curl.
 
@@ -59,7 +59,7 @@ def balance(vorticity: Tensor, nu: float | Tensor) -> Tensor:
 
 
 def force_of(vorticity: Tensor, nu: float | Tensor) -> Tensor:
-    """Return the divergence-free force, `(..., 2, N, N)`, that holds a flow `(..., N, N)` steady."""
+    """Return the divergence-free force, `(..., 2, N, N)`, that holds a flow steady."""
     return force_of_curl(balance(vorticity, nu))
 
 
@@ -69,11 +69,14 @@ def residual(vorticity: Tensor, force: Tensor, nu: float | Tensor) -> Tensor:
 
 
 def relative_residual(vorticity: Tensor, force: Tensor, nu: float | Tensor) -> Tensor:
-    """Return |R(w; f)| / |curl f| in 2-norms, sample by sample; 1 for a fluid at rest."""
+    """Return |R(w; f)| / |curl f| in 2-norms, sample by sample; 1 for a fluid at rest.
+
+    A force without a curl is counted as one of a tiny curl.
+    """
     wanted = curl(force)
     left = balance(vorticity, nu) - wanted
     norm, size = (torch.linalg.vector_norm(part, dim=(-2, -1)) for part in (left, wanted))
-    return norm / size
+    return norm / size.clamp_min(torch.finfo(size.dtype).tiny)
 
 
 def linearized(vorticity: Tensor, change: Tensor, nu: float | Tensor) -> Tensor:

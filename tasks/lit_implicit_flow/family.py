@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lit_implicit_flow.waves import half_plane, spectrum_of
+
 Family = Literal["random", "kolmogorov", "mixed"]
 Spectrum = Literal["peaked", "flat"]
 
@@ -25,8 +27,8 @@ class FlowFamily:
 
     A field is a Gaussian one, whose wave vectors have independent amplitudes of a variance that
     depends on their length alone. Of the family `kolmogorov`, half of the variance is a shear
-    sin(m s + phase) with m the peak's wavenumber and s either x or y, as under Kolmogorov's forcing;
-    of `mixed`, each sample is of either kind by chance.
+    sin(m s + phase) with m the peak's wavenumber and s either x or y, as under Kolmogorov's
+    forcing; of `mixed`, each sample is of either kind by chance.
 
     Args:
         family: `random`, `kolmogorov` or `mixed`.
@@ -44,11 +46,8 @@ class FlowFamily:
     @cached_property
     def waves(self) -> NDArray[np.int64]:
         """One of each pair k, -k of wave vectors, shape `(waves, 2)`."""
-        limit = self.max_wavenumber
-        kx, ky = np.mgrid[-limit : limit + 1, 0 : limit + 1].reshape(2, -1)
-        square = kx**2 + ky**2
-        kept = (0 < square) & (square <= limit**2) & ((ky > 0) | (kx > 0))
-        return np.stack([kx[kept], ky[kept]], axis=1)
+        waves: NDArray[np.int64] = half_plane(self.max_wavenumber).numpy()
+        return waves[(waves**2).sum(axis=1) <= self.max_wavenumber**2]
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:
@@ -80,11 +79,7 @@ class FlowFamily:
             Shape `(len(indices), n, n)`, float64.
         """
         amplitudes = torch.from_numpy(np.stack([self._draw(seed, stream, i) for i in indices]))
-        rows, columns = torch.from_numpy(self.waves).T
-        spectrum = amplitudes.new_zeros(len(indices), n, n // 2 + 1)
-        spectrum[:, rows % n, columns] = amplitudes
-        on_axis = columns == 0
-        spectrum[:, -rows[on_axis] % n, 0] = amplitudes[:, on_axis].conj()
+        spectrum = spectrum_of(amplitudes, torch.from_numpy(self.waves), n)
         field: Tensor = torch.fft.irfft2(spectrum, s=(n, n), norm="forward")
         return field
 

@@ -120,7 +120,7 @@ def _draw_arrows(axes: "Axes", vector: Tensor) -> None:
 def _arrows(vector: Tensor, every: int) -> tuple[Any, Any, Any]:
     """Return places along an axis and both components, rows upwards, as matplotlib takes them."""
     side = vector.shape[-1]
-    shown = vector.detach().float().cpu()[:, ::every, ::every].numpy()
+    shown = vector.detach().float().nan_to_num().cpu()[:, ::every, ::every].numpy()
     points = [2 * math.pi * i / side for i in range(0, side, every)]
     return points, shown[0].T, shown[1].T
 

@@ -14,7 +14,7 @@ from lit_implicit_flow.equation import force_of, force_of_curl
 from lit_implicit_flow.family import VERSION, FlowFamily
 from lit_implicit_flow.steady import FlowStatus, SteadySolver
 
-CHUNK = 32
+CHUNK = 16
 """Candidates per file of the cache: what a kill can cost."""
 
 N_STARTS = 2
@@ -36,7 +36,7 @@ class FlowSettings:
         family: Law of the vorticity (`exact`) or of the force's curl (`solver`).
         labels: `exact` draws the vorticity and takes the force from the equation; `solver` draws
             the force and solves for the vorticity.
-        rms: Root mean square of what is drawn: vorticity, or force.
+        rms: Root mean square of what is drawn: vorticity, or length of the force.
     """
 
     seed: int
@@ -79,21 +79,25 @@ def make_chunk(settings: FlowSettings, number: int) -> Arrays:
     """Make the candidates of chunk `number`, and keep the flows that are sure.
 
     Returns:
-        `index` and `vorticity` (shape `(n, N, N)`, float64) of the flows kept, and `status`, a
-        `FlowStatus` for each candidate.
+        `index` and `vorticity` (shape `(n, N, N)`, float64) of the flows kept; of each candidate
+        its `status`, a `FlowStatus`, and in `n_agree` how many of `N_STARTS` other starts of the
+        solver led to the same flow (-1 where nothing was solved).
     """
     indices = range(number * CHUNK, (number + 1) * CHUNK)
     drawn = settings.drawn(indices)
     status = np.full(CHUNK, FlowStatus.SOLVED, np.int64)
+    n_agree = np.full(CHUNK, -1, np.int64)
     vorticity = drawn
     if settings.labels == "solver":
         noise = torch.stack([_noise(settings, index) for index in indices], dim=1)
         nu = torch.full((CHUNK,), settings.nu, dtype=torch.float64)
         flows = SteadySolver().solve(drawn, nu, noise)
         vorticity, status = flows.vorticity, flows.status.numpy()
+        n_agree = flows.n_agree.numpy()
     kept = status == FlowStatus.SOLVED
     index = np.arange(indices.start, indices.stop)[kept]
-    return {"index": index, "vorticity": vorticity.numpy()[kept], "status": status}
+    found = vorticity.numpy()[kept]
+    return {"index": index, "vorticity": found, "status": status, "n_agree": n_agree}
 
 
 def _noise(settings: FlowSettings, index: int) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lit_implicit.layout import Dense
 from lit_implicit.solvers import GMRES
+from lit_implicit_flow.coarse import CoarseSolve
 from lit_implicit_flow.spectral import Spectral
 
 _HALVINGS = 6
@@ -36,15 +37,17 @@ class NewtonResult:
 class NewtonKrylov:
     """Newton's method on w = P(curl f - u . grad w), P the inverse of -nu Lap.
 
-    The linearised equation, preconditioned by P (a Stokes solve, exact in Fourier space), is
-    solved by GMRES; steps are halved where they do not make the residual smaller. Samples are
-    independent; those that converged, or can go no further, leave the batch.
+    P is a Stokes solve, exact in Fourier space. The linearised equation, so preconditioned and
+    solved directly for the longest waves (`CoarseSolve`), is solved by GMRES; steps are halved
+    where they do not make the residual smaller. Samples are independent; those that converged, or
+    can go no further, leave the batch.
 
     Args:
         rtol: Residual at which a sample has converged, relative to |w|.
         max_iter: Most Newton steps.
         krylov: Solver of the linear systems; its `rtol` is the factor by which a step shrinks the
             residual near a solution, until rounding.
+        coarse: Largest component of wave vectors that are solved for directly; 0 means none.
 
     References:
         Knoll and Keyes (2004), J. Comput. Phys. 193, 357, doi:10.1016/j.jcp.2003.08.010.
@@ -53,6 +56,7 @@ class NewtonKrylov:
     rtol: float = 1e-11
     max_iter: int = 20
     krylov: GMRES = field(default_factory=lambda: GMRES(100, rtol=1e-3, max_iter=200))
+    coarse: int = 12
 
     @torch.no_grad()
     def solve(
@@ -99,22 +103,27 @@ class NewtonKrylov:
             v = s.fine(s.velocity(s.transform(change)))
             return change + s.field(2 * s.advection(u, v) * inverse)
 
-        step = self.krylov.solve(derivative, -phi, Dense(len(w))).z
+        if self.coarse:
+            coarse = CoarseSolve(w, nu, self.coarse)
+            found = self.krylov.solve(lambda v: derivative(coarse(v)), -phi, Dense(len(w)))
+            step = coarse(found.z)
+        else:
+            step = self.krylov.solve(derivative, -phi, Dense(len(w))).z
         share = torch.ones_like(size)
-        found, found_phi, found_size = w, phi, size
+        best, best_phi, best_size = w, phi, size
         fell = torch.zeros_like(size, dtype=torch.bool)
         for _ in range(_HALVINGS):
             trial = w + share[:, None, None] * step
             trial_phi, trial_size = _residual(trial, curl_f, nu)
             better = ~fell & (_norm(trial_phi) < (1 - 1e-4 * share) * _norm(phi))
             take = better[:, None, None]
-            found, found_phi = torch.where(take, trial, found), torch.where(take, trial_phi, found_phi)
-            found_size = torch.where(better, trial_size, found_size)
+            best, best_phi = torch.where(take, trial, best), torch.where(take, trial_phi, best_phi)
+            best_size = torch.where(better, trial_size, best_size)
             fell = fell | better
             if fell.all():
                 break
             share = share / 2
-        return found, found_phi, found_size, fell
+        return best, best_phi, best_size, fell
 
 
 def _residual(w: Tensor, curl_f: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:

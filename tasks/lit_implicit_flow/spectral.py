@@ -17,9 +17,9 @@ from torch import Tensor
 class Spectral:
     """The wavenumbers of a grid, and what is done with them.
 
-    Products are formed on a grid of 3/2 N points a side and cut back to the wavenumbers below N / 2:
-    those that are kept are two thirds of the fine grid's, so a product of two fields is free of
-    aliasing (Orszag's rule).
+    Products are formed on a grid of 3/2 N points a side and cut back to the wavenumbers below
+    N / 2: those that are kept are two thirds of the fine grid's, so a product of two fields is free
+    of aliasing (Orszag's rule).
 
     Args:
         n: Number N of points a side.

@@ -1,0 +1,12 @@
+"""Steady Navier-Stokes: from the force on a fluid to its vorticity, on the periodic square."""
+
+from lit_implicit.task import TaskSpec
+
+task = TaskSpec(
+    summary="Steady 2-D Navier-Stokes: from force to vorticity by Fourier neural operators.",
+    data="lit_implicit_flow.data.FlowDataModule",
+    objective="lit_implicit_flow.objective.FlowObjective",
+    operators={"fno": "lit_implicit_flow.fno.FlowFNO"},
+    baselines={},
+    install="pip install 'lit-implicit[flow]'",
+)

@@ -1,0 +1,55 @@
+"""The linearised equation on the longest waves, solved directly: a preconditioner."""
+
+import torch
+from torch import Tensor
+
+from lit_implicit_flow.spectral import Spectral
+from lit_implicit_flow.waves import amplitudes, half_plane, spectrum_of
+
+
+class CoarseSolve:
+    """Solves w' + P(u . grad w' + u' . grad w) = r for waves up to a limit, P as in `NewtonKrylov`.
+
+    Longer wave vectors are left as they are: there viscosity rules. On a wave q the linearised
+    advection puts, at k = p + q, (p x q) (1 / |p|^2 - 1 / |q|^2) w_p: a dense matrix for a few
+    hundred waves, factorised once for each sample.
+
+    Args:
+        w: Where the equation is linearised, shape `(n, N, N)`.
+        nu: Viscosities, shape `(n,)`.
+        limit: Largest component of the wave vectors; at most those of the grid are taken.
+    """
+
+    def __init__(self, w: Tensor, nu: Tensor, limit: int) -> None:
+        self.spectral = Spectral.of(w)
+        self.waves = half_plane(min(limit, (w.shape[-1] - 1) // 2)).to(w.device)
+        table = torch.fft.fft2(w, norm="forward")
+        square = self.waves.square().sum(dim=1).to(w)
+        scale = nu[:, None, None] * square[None, :, None]
+        plus, minus = (self._coupling(table, sign) / scale for sign in (1, -1))
+        # Of a real field the amplitude at -q is the conjugate of that at q.
+        real = torch.cat([(plus + minus).real, -(plus - minus).imag], dim=2)
+        imag = torch.cat([(plus + minus).imag, (plus - minus).real], dim=2)
+        matrix = torch.cat([real, imag], dim=1)
+        matrix.diagonal(dim1=1, dim2=2).add_(1.0)
+        self.factors = torch.linalg.lu_factor(matrix)
+
+    def __call__(self, r: Tensor) -> Tensor:
+        """Return the fields with the long waves solved for, shape `(n, N, N)`."""
+        given = amplitudes(self.spectral.transform(r), self.waves)
+        parts = torch.cat([given.real, given.imag], dim=1)[..., None]
+        real, imag = torch.linalg.lu_solve(*self.factors, parts)[..., 0].chunk(2, dim=1)
+        change = torch.complex(real, imag) - given
+        return r + self.spectral.field(spectrum_of(change, self.waves, self.spectral.n))
+
+    def _coupling(self, table: Tensor, sign: int) -> Tensor:
+        """Return what each wave q (times the sign) puts at each k, shape `(n, waves, waves)`."""
+        n = self.spectral.n
+        k, q = self.waves[:, None], sign * self.waves[None]
+        p = k - q
+        cross = p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]
+        squares = p.square().sum(dim=-1), q.square().sum(dim=-1)
+        inverse = [torch.where(s > 0, 1.0 / s.clamp_min(1), 0.0) for s in squares]
+        known = (2 * p.abs() < n).all(dim=-1)
+        factor = cross * (inverse[0] - inverse[1]) * known
+        return table[:, p[..., 0] % n, p[..., 1] % n] * factor.to(table.real.dtype)
