@@ -48,8 +48,8 @@ class CoarseSolve:
         k, q = self.waves[:, None], sign * self.waves[None]
         p = k - q
         cross = p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]
-        squares = p.square().sum(dim=-1), q.square().sum(dim=-1)
+        squares = (v.square().sum(dim=-1).to(table.real.dtype) for v in (p, q))
         inverse = [torch.where(s > 0, 1.0 / s.clamp_min(1), 0.0) for s in squares]
         known = (2 * p.abs() < n).all(dim=-1)
         factor = cross * (inverse[0] - inverse[1]) * known
-        return table[:, p[..., 0] % n, p[..., 1] % n] * factor.to(table.real.dtype)
+        return table[:, p[..., 0] % n, p[..., 1] % n] * factor

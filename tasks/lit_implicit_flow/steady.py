@@ -60,8 +60,8 @@ class SteadySolver:
     Where viscosity is large, the flow is slow, unique and found from rest. From there viscosity is
     lowered, sample by sample, by factors that grow after a success and shrink after a failure;
     each flow is the start for the next. Then Newton's method starts at the given viscosity from
-    fields drawn at random, with the found flow's spectrum: those that end elsewhere show that the
-    force does not tell the flow.
+    fields drawn at random, of the found flow's size: those that end elsewhere show that the force
+    does not tell the flow.
 
     Args:
         newton: Solves at one viscosity.
@@ -78,15 +78,15 @@ class SteadySolver:
         Args:
             force: Forces, shape `(n, 2, N, N)`; their curl is all that counts.
             nu: Viscosities, shape `(n,)`, positive.
-            noise: White noise, whose phases the other starts have, shape `(starts, n, N, N)`.
+            noise: White noise, of which the other starts are made, shape `(starts, n, N, N)`.
         """
         curl_f = curl(force)
         w, reached, residual = self._continue(curl_f, nu)
         solved = reached <= nu
         n_agree = torch.zeros_like(nu, dtype=torch.int64)
         n_lost, elsewhere = torch.zeros_like(n_agree), torch.zeros_like(solved)
-        for phases in noise:
-            start = _scrambled(w, phases)
+        for white in noise:
+            start = _elsewhere(w, white)
             other = self.newton.solve(curl_f[solved], nu[solved], start[solved])
             off = _norm(other.vorticity - w[solved]) / _norm(w[solved])
             same = other.converged & (off < 1e-6)
@@ -133,12 +133,11 @@ def _calm_viscosity(curl_f: Tensor) -> Tensor:
     return torch.linalg.vector_norm(stokes, dim=-3).amax(dim=(-2, -1)).sqrt()
 
 
-def _scrambled(w: Tensor, noise: Tensor) -> Tensor:
-    """Return fields with the size of each wavenumber as in w, and the phases of noise."""
+def _elsewhere(w: Tensor, noise: Tensor) -> Tensor:
+    """Return noise whose amplitudes fall as 1 / |k|^2, of the size of w."""
     s = Spectral.of(w)
-    phases = torch.fft.rfft2(noise)  # of a real field: phases that belong to one
-    phases = phases / phases.abs().clamp_min(torch.finfo(w.dtype).tiny)
-    return s.field(s.transform(w).abs() * phases)
+    smooth = s.field(s.transform(noise) * s.inverse)
+    return smooth * (_norm(w) / _norm(smooth))[:, None, None]
 
 
 def _tail(w: Tensor) -> Tensor:
