@@ -7,6 +7,9 @@ task = TaskSpec(
     data="lit_implicit_flow.data.FlowDataModule",
     objective="lit_implicit_flow.objective.FlowObjective",
     operators={"fno": "lit_implicit_flow.fno.FlowFNO"},
-    baselines={},
+    baselines={
+        "fno": "lit_implicit_flow.baselines.FlowFNOPass",
+        "fno_plus": "lit_implicit_flow.baselines.FlowFNOPlus",
+    },
     install="pip install 'lit-implicit[flow]'",
 )

@@ -152,8 +152,8 @@ class FlowDataModule(LightningDataModule):
             DataError: If a file cannot be read, or holds no forces.
         """
         if self.files and stage in ("predict", None):
-            force, names = read_forces(self.files, DTYPES[self.dtype])
-            self._own = FlowSamples(force, None, self.nu, self.scales, names=names)
+            own, own_names = read_forces(self.files, DTYPES[self.dtype])
+            self._own = FlowSamples(own, None, self.nu, self.scales, names=own_names)
             if stage == "predict":
                 return
         splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", ("test",))

@@ -76,7 +76,8 @@ def relative_residual(vorticity: Tensor, force: Tensor, nu: float | Tensor) -> T
     wanted = curl(force)
     left = balance(vorticity, nu) - wanted
     norm, size = (torch.linalg.vector_norm(part, dim=(-2, -1)) for part in (left, wanted))
-    return norm / size.clamp_min(torch.finfo(size.dtype).tiny)
+    ratio: Tensor = norm / size.clamp_min(torch.finfo(size.dtype).tiny)
+    return ratio
 
 
 def linearized(vorticity: Tensor, change: Tensor, nu: float | Tensor) -> Tensor:

@@ -47,7 +47,8 @@ class FlowFamily:
     def waves(self) -> NDArray[np.int64]:
         """One of each pair k, -k of wave vectors, shape `(waves, 2)`."""
         waves: NDArray[np.int64] = half_plane(self.max_wavenumber).numpy()
-        return waves[(waves**2).sum(axis=1) <= self.max_wavenumber**2]
+        kept: NDArray[np.int64] = waves[(waves**2).sum(axis=1) <= self.max_wavenumber**2]
+        return kept
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:

@@ -56,7 +56,8 @@ def read_examples(
     Raises:
         DataError: If a file is not of the format, not square, not finite, or of another size.
     """
-    forces, vorticities = [], []
+    forces: list[Tensor] = []
+    vorticities: list[Tensor] = []
     for path in paths:
         example = read_arrays(path)
         force = _frame(example, "f", 4, frame, path)[:, ::stride, ::stride]

@@ -143,7 +143,8 @@ def _elsewhere(w: Tensor, noise: Tensor) -> Tensor:
 def _tail(w: Tensor) -> Tensor:
     s = Spectral.of(w)
     high = s.transform(w) * (torch.maximum(s.kx.abs(), s.ky) > s.n / 3)
-    return _norm(s.field(high)) / _norm(w).clamp_min(torch.finfo(w.dtype).tiny)
+    share: Tensor = _norm(s.field(high)) / _norm(w).clamp_min(torch.finfo(w.dtype).tiny)
+    return share
 
 
 def _norm(field: Tensor) -> Tensor:

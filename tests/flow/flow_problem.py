@@ -23,7 +23,7 @@ def fields(n=32, number=3, seed=0, **family):
 def off(found, wanted):
     """Largest 2-norm of a difference, relative, over the first axis."""
     norms = ((found - wanted).flatten(1).norm(dim=1), wanted.flatten(1).norm(dim=1))
-    return float((norms[0] / norms[1]).max())
+    return float((norms[0] / norms[1]).detach().max())
 
 
 def batch(n=3, side=24, nu=0.05, dtype=torch.float32, scales=(0.2, 0.5)):

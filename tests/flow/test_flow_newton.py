@@ -7,7 +7,7 @@ from flow.flow_problem import fields, off
 from lit_implicit.layout import Dense
 from lit_implicit.solvers import GMRES
 from lit_implicit_flow.coarse import CoarseSolve
-from lit_implicit_flow.equation import balance, force_of, curl, linearized
+from lit_implicit_flow.equation import balance, curl, force_of, linearized
 from lit_implicit_flow.newton import NewtonKrylov
 from lit_implicit_flow.spectral import Spectral
 
