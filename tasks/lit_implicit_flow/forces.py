@@ -45,9 +45,8 @@ def sound_forces(force: Tensor, where: str) -> Tensor:
         DataError: If a force is not square, not finite, or has no curl at all.
     """
     check_fields(force, where)
-    sound = torch.cat(
-        [project(part) for part in torch.split(force, 256)]
-    )  # spectra take memory, too
+    # In parts: the spectra of thousands of forces would take several times their memory.
+    sound = torch.cat([project(part) for part in torch.split(force, 256)])
     size = torch.linalg.vector_norm(force.flatten(1), dim=1)
     left = torch.linalg.vector_norm(sound.flatten(1), dim=1)
     if bool((none := left <= _ROUNDING * size).any()):

@@ -1,6 +1,6 @@
 """Steady flows under given forces: continuation in viscosity, and a look for other solutions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import torch
@@ -12,6 +12,8 @@ from lit_implicit_flow.spectral import Spectral
 
 _STAGE_RTOL = 1e-3
 """Tolerance at viscosities on the way."""
+_STAGE_STEPS = 10
+"""Most Newton steps at one viscosity: from a flow nearby, more than that leads nowhere."""
 _MAX_RATIO = 0.95
 """A sample that needs smaller steps in viscosity than this is given up."""
 _MAX_ROUNDS = 60
@@ -105,12 +107,13 @@ class SteadySolver:
         reached, residual = torch.full_like(target, torch.inf), torch.full_like(target, torch.inf)
         trial = torch.maximum(target, _calm_viscosity(curl_f))
         ratio = torch.full_like(target, 0.5)
+        newton = replace(self.newton, max_iter=_STAGE_STEPS)
         for _ in range(_MAX_ROUNDS):
             going = (reached > target) & (ratio < _MAX_RATIO)
             if not going.any():
                 break
             rtol = torch.where(trial <= target, self.newton.rtol, _STAGE_RTOL)
-            found = self.newton.solve(curl_f[going], trial[going], w[going], rtol[going])
+            found = newton.solve(curl_f[going], trial[going], w[going], rtol[going])
             good = going.index_put((going,), found.converged)
             w[good] = found.vorticity[found.converged]
             residual[good] = found.residual[found.converged]
@@ -137,7 +140,8 @@ def _elsewhere(w: Tensor, noise: Tensor) -> Tensor:
     """Return noise whose amplitudes fall as 1 / |k|^2, of the size of w."""
     s = Spectral.of(w)
     smooth = s.field(s.transform(noise) * s.inverse)
-    return smooth * (_norm(w) / _norm(smooth))[:, None, None]
+    found: Tensor = smooth * (_norm(w) / _norm(smooth))[:, None, None]
+    return found
 
 
 def _tail(w: Tensor) -> Tensor:

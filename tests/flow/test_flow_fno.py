@@ -172,5 +172,5 @@ def test_arguments_out_of_range(options, message):
 def test_data_of_too_low_a_resolution_are_refused():
     with pytest.raises(ValueError, match="at least 24 points a side, as `modes` is 12, got 22"):
         FlowFNO(width=2).encode(batch(2, side=22).x)
-    with pytest.raises(ValueError, match="`FlowFNOPlus.depth` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"`FlowFNOPlus.depth` must be at least 1, got 0"):
         FlowFNOPlus(depth=0)

@@ -196,7 +196,7 @@ def test_flows_are_written_in_the_equations_units(tmp_path):
     rows = objective.summary(tmp_path / "own")
     assert [row["flow"] for row in rows] == list(one.names)
     assert "error" not in rows[0]
-    with pytest.raises(DataError, match="flow under the force of 'a.npy' is not known"):
+    with pytest.raises(DataError, match=r"flow under the force of 'a.npy' is not known"):
         objective.loss(y, one)
 
 
