@@ -140,7 +140,8 @@ class FlowCache:
                 if number >= _SURE_AFTER and n_found < MIN_SHARE * number * CHUNK:
                     raise DataError(self._explain(n, n_found, number * CHUNK))
         finally:
-            bar.stop()
+            if n_made:
+                bar.stop()
         if n_made:
             self._tell(left_out, number * CHUNK, n_doubtful)
         return n_made

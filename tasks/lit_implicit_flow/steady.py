@@ -133,7 +133,8 @@ def _calm_viscosity(curl_f: Tensor) -> Tensor:
     """
     s = Spectral.of(curl_f)
     stokes = velocity(s.field(s.transform(curl_f) * s.inverse))
-    return torch.linalg.vector_norm(stokes, dim=-3).amax(dim=(-2, -1)).sqrt()
+    fastest: Tensor = torch.linalg.vector_norm(stokes, dim=-3).amax(dim=(-2, -1))
+    return fastest.sqrt()
 
 
 def _elsewhere(w: Tensor, noise: Tensor) -> Tensor:
