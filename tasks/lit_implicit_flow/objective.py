@@ -127,9 +127,10 @@ class FlowObjective(AbstractObjective):
     def perturb(self, batch: Any, mode: str, generator: torch.Generator | None = None) -> Perturbed:
         """Add sin(k x + k y) to the flows, and to the forces what holds the sum steady.
 
-        To first order: the linearised equation says by how much the force's curl changes; the
-        change of the force is divergence-free and of mean zero, the least one with that curl.
-        Nothing is drawn. Frequencies whose wavenumber another one has already are not valid.
+        The linearised equation says by how much the force's curl changes, and a plane wave does not
+        advect itself: the perturbed flow solves the whole equation, up to the cut at wavenumber
+        N / 2. The change of the force is divergence-free and of mean zero, the least one with that
+        curl. Nothing is drawn. Frequencies whose wavenumber another one has already are not valid.
 
         Raises:
             KeyError: If the mode is not one of `modes`.
