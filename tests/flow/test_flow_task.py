@@ -15,6 +15,5 @@ def test_the_kit_finds_nothing_wrong(tmp_path):
         "flow",
         data_args=data,
         operator_args={name: OPERATOR for name in ("fno", "fno_plus")},
-        skip=["operators.fno.gradcheck"],  # complex weights: see test_flow_fno.py
     )
     assert set(report.names("skipped")) <= {"operators.fno.derivative"}
