@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_implicit_flow.waves import half_plane, spectrum_of
+from lit_implicit_flow.waves import half_disk, spectrum_of
 
 Family = Literal["random", "kolmogorov", "mixed"]
 Spectrum = Literal["peaked", "flat"]
@@ -46,9 +46,8 @@ class FlowFamily:
     @cached_property
     def waves(self) -> NDArray[np.int64]:
         """One of each pair k, -k of wave vectors, shape `(waves, 2)`."""
-        waves: NDArray[np.int64] = half_plane(self.max_wavenumber).numpy()
-        kept: NDArray[np.int64] = waves[(waves**2).sum(axis=1) <= self.max_wavenumber**2]
-        return kept
+        waves: NDArray[np.int64] = half_disk(self.max_wavenumber).numpy()
+        return waves
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:

@@ -15,6 +15,20 @@ def half_plane(limit: int) -> Tensor:
     return torch.stack([kx[kept], ky[kept]], dim=1)
 
 
+def half_disk(radius: int, n: int | None = None) -> Tensor:
+    """Return one of each pair k, -k of wave vectors with 0 < |k| <= radius.
+
+    Args:
+        radius: Largest length.
+        n: Leave out components of at least n / 2: those that n points a side do not hold.
+
+    Returns:
+        Shape `(waves, 2)`, integers, in the order of `half_plane`.
+    """
+    waves = half_plane(radius if n is None else min(radius, (n - 1) // 2))
+    return waves[waves.square().sum(dim=1) <= radius**2]
+
+
 def amplitudes(spectrum: Tensor, waves: Tensor) -> Tensor:
     """Take the amplitudes of waves out of a spectrum of real fields.
 
