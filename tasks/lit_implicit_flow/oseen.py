@@ -99,7 +99,7 @@ class FlowOseen(AbstractOperator):
         viscosity = c.nu[:, None, None] * s.square
         r = given - viscosity * w - s.advection(u, u)
         speed2 = u.square().sum(dim=-3).mean(dim=(-2, -1))
-        damping = self._damping(r, given)
+        damping = self._damping(r, given, 1 + (s.ky > 0))
         long, mean = self._long(field, r, c.nu, damping)
         spectrum, weight, drag = (
             table(s.square) for table in (self.spectrum, self.weight, self.drag)
@@ -111,12 +111,16 @@ class FlowOseen(AbstractOperator):
         q = short * viscosity * r / torch.where(short > 0, least, 1.0)
         return s.field(w + q + spectrum_of(long, self._columns(s), s.n))
 
-    def _damping(self, r: Tensor, given: Tensor) -> Tensor:
-        """Return d, shape `(n,)`: damping times a power of the relative residual."""
+    def _damping(self, r: Tensor, given: Tensor, times: Tensor) -> Tensor:
+        """Return d, shape `(n,)`: damping times a power of the relative residual.
+
+        Spectra of real fields hold half of their waves: each counts as often as `times` says.
+        """
         tiny = torch.finfo(r.real.dtype).eps
-        left, size = ((part.abs() ** 2).sum(dim=(-2, -1)) for part in (r, given))
+        left, size = ((times * part.abs() ** 2).sum(dim=(-2, -1)) for part in (r, given))
         ratio = left / (size + tiny) + tiny
-        return self.log_damping.exp() * ratio ** (self.log_power.exp() / 2)
+        damping: Tensor = self.log_damping.exp() * ratio ** (self.log_power.exp() / 2)
+        return damping
 
     def _long(self, field: Tensor, r: Tensor, nu: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
         """Solve for long waves.

@@ -14,6 +14,6 @@ def test_the_kit_finds_nothing_wrong(tmp_path):
     report = check_task(
         "flow",
         data_args=data,
-        operator_args={name: OPERATOR for name in ("fno", "fno_plus")},
+        operator_args={"fno": OPERATOR, "fno_plus": OPERATOR, "oseen": {"waves": 2}},
     )
     assert set(report.names("skipped")) <= {"operators.fno.derivative"}
