@@ -135,7 +135,7 @@ class FlowOseen(AbstractOperator):
         matrix = advection_matrix(table, rows, columns)
         square = rows.square().sum(dim=1)
         same = (rows[:, None] == columns[None]).all(dim=-1).to(matrix)
-        laplacian = torch.block_diag(same, same) * square.repeat(2)[:, None]
+        laplacian = torch.kron(torch.eye(2).to(same), square[:, None] * same)
         matrix = matrix + nu[:, None, None] * laplacian
         weight = self.weight(square).sqrt().to(matrix).repeat(2)[:, None]
         scale = self.spectrum(columns.square().sum(dim=1)).sqrt().to(matrix).repeat(2)
