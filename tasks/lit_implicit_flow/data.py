@@ -9,7 +9,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from lit_implicit.data import DTYPES, EpochDataLoader
-from lit_implicit.errors import DataError
 from lit_implicit_flow import fno_deq
 from lit_implicit_flow.cache import FlowCache
 from lit_implicit_flow.data_arguments import check_arguments
@@ -219,14 +218,7 @@ class FlowDataModule(LightningDataModule):
         if self.folder is None:
             _, force, vorticity = self._cache(split).load(n, dtype)
             return force, vorticity, ()
-        paths = fno_deq.find_examples(self.folder)
-        if (wanted := sum(self.n_flows.values())) > len(paths):
-            raise DataError(
-                f"`data.folder` {self.folder!r} holds {len(paths)} examples, {wanted} are wanted: "
-                "`data.n_train`, `data.n_val` and `data.n_test` together."
-            )
-        first = {"train": 0, "val": self.n_flows["train"], "test": len(paths) - n}[split]
-        chosen = paths[first : first + n]
+        chosen = fno_deq.examples_of(self.folder, split, self.n_flows)
         force, vorticity = fno_deq.read_examples(chosen, self.frame, self.stride, dtype)
         force = sound_forces(force, f"`data.folder` ({split})")
         left = relative_residual(vorticity, force, self.nu).median()

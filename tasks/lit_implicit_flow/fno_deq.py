@@ -4,7 +4,7 @@ Each example is a dict with forces `f` of shape (frames, 2, H, W), vorticities `
 (frames, H, W), one steady pair a frame, and perhaps more. The first axis of a field is x.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ SCALES = Scales(force=0.0030435901**0.5, vorticity=0.1116228327**0.5)
 """The paper's: square roots of its fixed variances."""
 
 
-def find_examples(folder: str) -> list[Path]:
-    """Return the examples of a folder, sorted by name.
+def examples_of(folder: str, split: str, n_flows: Mapping[str, int]) -> list[Path]:
+    """Return the examples of a split: the first for training, then validation, the last for test.
+
+    Args:
+        folder: Folder of all examples, which are sorted by name.
+        split: `train`, `val` or `test`.
+        n_flows: How many examples each of these splits has.
 
     Raises:
-        DataError: If there are none.
+        DataError: If there are fewer than all splits need.
     """
     path = Path(folder).expanduser()
     found = sorted(path.glob("example_*.npy"))
@@ -35,7 +40,14 @@ def find_examples(folder: str) -> list[Path]:
             f"`data.folder` {folder!r} {what}. Give the folder of FNO-DEQ's data, with "
             "example_00000.npy and so on in it."
         )
-    return found
+    if (wanted := sum(n_flows.values())) > len(found):
+        raise DataError(
+            f"`data.folder` {folder!r} holds {len(found)} examples, {wanted} are wanted: "
+            "`data.n_train`, `data.n_val` and `data.n_test` together."
+        )
+    n = n_flows[split]
+    first = {"train": 0, "val": n_flows["train"], "test": len(found) - n}[split]
+    return found[first : first + n]
 
 
 def read_examples(
