@@ -1,6 +1,7 @@
 """A structured operator: Newton-like steps on the equation itself, with few learned numbers."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,8 @@ class OseenContext:
 class FlowOseen(AbstractOperator):
     """G(w, f) = w + P(w) r with r = curl f + nu Lap w - u . grad w, what is left in the equation.
 
-    The state is the vorticity. P(w) is linear in r: a flow that solves the equation is a fixed
-    point whatever the weights. On wave vectors up to `waves`, P r is the Levenberg-Marquardt step,
+    The state is the vorticity. A flow that solves the equation is a fixed point whatever the
+    weights. On wave vectors up to `waves`, P r is the Levenberg-Marquardt step,
     the change q that makes sum W |r - J q|^2 + d sum |q|^2 / S least, J the Oseen operator with all
     of its derivative (-nu Lap q + u . grad q + v . grad w, curl v = q), a dense matrix. Shorter
     waves see of J the viscosity, inverted exactly in Fourier space and damped where advection
@@ -109,7 +110,8 @@ class FlowOseen(AbstractOperator):
         short = s.kept * (s.square > self.waves**2)
         # Where `short` is 0, so may be `least`.
         q = short * viscosity * r / torch.where(short > 0, least, 1.0)
-        return s.field(w + q + spectrum_of(long, self._columns(s), s.n))
+        columns, _, _ = _waves(self.waves, s.n, field.dtype, field.device)
+        return s.field(w + q + spectrum_of(long, columns, s.n))
 
     def _damping(self, r: Tensor, given: Tensor, times: Tensor) -> Tensor:
         """Return d, shape `(n,)`: damping times a power of the relative residual.
@@ -130,12 +132,10 @@ class FlowOseen(AbstractOperator):
             is the unit of d, shape `(n,)`.
         """
         s = Spectral.of(field)
-        columns, rows = self._columns(s), half_disk(2 * self.waves, s.n).to(r.device)
+        columns, rows, laplacian = _waves(self.waves, s.n, field.dtype, field.device)
         table = torch.fft.fft2(field, norm="forward")
         matrix = advection_matrix(table, rows, columns)
         square = rows.square().sum(dim=1)
-        same = (rows[:, None] == columns[None]).all(dim=-1).to(matrix)
-        laplacian = torch.kron(torch.eye(2).to(same), square[:, None] * same)
         matrix = matrix + nu[:, None, None] * laplacian
         weight = self.weight(square).sqrt().to(matrix).repeat(2)[:, None]
         scale = self.spectrum(columns.square().sum(dim=1)).sqrt().to(matrix).repeat(2)
@@ -144,11 +144,23 @@ class FlowOseen(AbstractOperator):
         wanted = weight * torch.cat([part.real, part.imag], dim=1)[..., None]
         squares = matrix.mT @ matrix
         mean = squares.diagonal(dim1=1, dim2=2).mean(dim=1)
-        squares = squares + (damping * mean)[:, None, None] * torch.eye(len(scale)).to(squares)
+        squares = squares + (damping * mean)[:, None, None] * torch.eye(
+            len(scale), dtype=squares.dtype, device=squares.device
+        )
         # Not `solve`, which asks the device whether it failed.
         found = torch.linalg.solve_ex(squares, matrix.mT @ wanted).result[..., 0] * scale
         real, imag = found.chunk(2, dim=1)
         return torch.complex(real, imag), mean
 
-    def _columns(self, s: Spectral) -> Tensor:
-        return half_disk(self.waves, s.n).to(s.kx.device)
+
+@lru_cache(maxsize=16)
+def _waves(
+    limit: int, n: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return long waves, the waves of their products, and -Lap as a matrix between the two."""
+    with torch.inference_mode(False):  # kept for later calls, which may record gradients
+        columns, rows = half_disk(limit, n), half_disk(2 * limit, n)
+        same = (rows[:, None] == columns[None]).all(dim=-1).to(dtype)
+        square = rows.square().sum(dim=1, keepdim=True)
+        laplacian = torch.kron(torch.eye(2, dtype=dtype), square * same)
+        return columns.to(device), rows.to(device), laplacian.to(device)

@@ -53,6 +53,7 @@ def spectrum_of(values: Tensor, waves: Tensor, n: int) -> Tensor:
     rows, columns = waves.T
     spectrum = values.new_zeros(*values.shape[:-1], n, n // 2 + 1)
     spectrum[..., rows % n, columns] = values
-    on_axis = columns == 0  # -k lies in the half that is stored, too
-    spectrum[..., -rows[on_axis] % n, 0] = values[..., on_axis].conj()
+    on_axis = columns == 0  # -k lies in the half that is stored, too; others are written twice
+    mirrored = torch.where(on_axis, -rows % n, rows % n)
+    spectrum[..., mirrored, columns] = torch.where(on_axis, values.conj(), values)
     return spectrum
