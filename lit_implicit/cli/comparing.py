@@ -55,7 +55,8 @@ def _finished(folders: Iterable[Path]) -> list[Path]:
     """Leave out the runs that were killed, or still go on: they have no report yet."""
     kept = []
     for folder in folders:
-        if (folder / "config.yaml").is_file() and not (folder / "report.json").is_file():
+        begun = (folder / "config.yaml").is_file() or any(folder.glob("events.out.tfevents.*"))
+        if begun and not (folder / "report.json").is_file():
             last = folder / "checkpoints" / "last.ckpt"
             how = f" Resume it from {last}." if last.is_file() else ""
             print(f"warning: {folder} is unfinished, and left out.{how}", file=sys.stderr)  # noqa: T201

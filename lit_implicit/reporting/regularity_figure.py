@@ -62,7 +62,10 @@ def _draw_slope(axes: "Axes", report: RegularityReport) -> None:
     sizes, slopes = report.size.cpu(), report.slope.cpu()
     sound = slopes.isfinite()
     if not sound.any():
-        _say(axes, "not measured:\nthese data hold no perturbations")
+        if len(report.factor):
+            _say(axes, "not measured:\nthese data hold no perturbations")
+        else:
+            _say(axes, "not measured:\nno sample reached a fixed point")
         return
     for number, scale in enumerate(report.scales):
         seen = sound[:, number]
@@ -102,6 +105,9 @@ def _draw_shells(axes: "Axes", report: RegularityReport) -> None:
 
 def _draw_bound(axes: "Axes", report: RegularityReport) -> None:
     axes.set_title("Does slope / (1 - factor) bound the slope of z*?", fontsize="medium")
+    if not len(report.factor):
+        _say(axes, "not measured:\nno sample reached a fixed point")
+        return
     if not report.applicable.any():
         _say(axes, f"not applicable:\n{report.n_not_applicable} pairs with a factor of 1 or more,\n"
                    f"{report.n_unresolved} not solved accurately enough")  # fmt: skip

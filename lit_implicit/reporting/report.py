@@ -42,8 +42,9 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Count the parameters that are trained."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    """Count the parameters that are trained, a complex one as two."""
+    trained = (p for p in module.parameters() if p.requires_grad)
+    return sum(p.numel() * (2 if p.is_complex() else 1) for p in trained)
 
 
 def write_json(content: Any, path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lit_implicit.layout import AbstractLayout, Mask, select_samples, widest_dtype
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.operator import AbstractOperator
+from lit_implicit.probes.double import widen
 from lit_implicit.testing.check import NotApplicableError
 from lit_implicit.testing.trees import mapped_floats, replace_floats, same
 from lit_implicit.tree import map_tensors
@@ -97,7 +98,7 @@ class OperatorCase:
         operator = copy.deepcopy(self.operator).train(training)
         x = map_tensors(lambda t: t.detach().clone(), self.x if x is None else x)
         if double:
-            operator, x = operator.double(), to_double(x)
+            operator, x = widen(operator), to_double(x)
         with torch.no_grad():
             c = operator.encode(x)
             z0 = operator.init_state(c, self.generator(c))
@@ -170,9 +171,10 @@ def single_samples(layout: AbstractLayout, z: Tensor) -> list[Mask]:
 
 
 def random_like(z: Tensor, seed: int = 0) -> Tensor:
-    """Return standard normal numbers, the same on every device."""
+    """Return standard normal numbers, complex where z is, the same on every device."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(z.shape, generator=generator, dtype=torch.float64).to(z)
+    dtype = torch.complex128 if z.is_complex() else torch.float64
+    return torch.randn(z.shape, generator=generator, dtype=dtype).to(z)
 
 
 def to_double(x: Any) -> Any:

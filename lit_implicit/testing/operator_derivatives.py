@@ -110,7 +110,7 @@ def _compare_gradients(function: Any, arguments: list[Tensor], names: list[str])
     for number, (name, argument) in enumerate(zip(names, arguments, strict=True)):
         gradient = gradients[number]
         direction = random_like(argument, 3 + number)
-        by_graph = 0.0 if gradient is None else float((gradient * direction).sum())
+        by_graph = 0.0 if gradient is None else float((gradient.conj() * direction).sum().real)
         ends = []
         with torch.no_grad():
             for sign in (1, -1):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_implicit.reporting.report import environment, write_json
+from lit_implicit.reporting.report import count_parameters, environment, write_json
 from lit_implicit.reporting.table import in_words, print_report
 
 CONTENT = {
@@ -36,6 +36,14 @@ def test_environment_outside_a_repository(tmp_path, monkeypatch):
     found = environment(torch.device("cpu"))
     assert found["commit"] is None
     assert found["versions"]["torch"] == torch.__version__
+
+
+def test_a_complex_parameter_counts_as_two_and_a_frozen_one_not_at_all():
+    module = torch.nn.Linear(3, 2)
+    module.wave = torch.nn.Parameter(torch.zeros(5, dtype=torch.complex64))
+    assert count_parameters(module) == 6 + 2 + 2 * 5
+    module.bias.requires_grad_(False)
+    assert count_parameters(module) == 6 + 2 * 5
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,39 @@ class Detached(Sound):
         return super().forward(z.detach(), c)
 
 
+class WithoutConjugate(torch.autograd.Function):
+    """a b, with the derivative that would be right if both were real."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.factors = a, b
+        return a * b
+
+    @staticmethod
+    def backward(ctx, v):
+        a, b = ctx.factors
+        return v * b.conj(), (v * a).sum(0)
+
+    @staticmethod
+    def jvp(ctx, ta, tb):
+        a, b = ctx.factors
+        return (0 if ta is None else ta * b) + (0 if tb is None else a * tb)
+
+
+class Convolves(Sound):
+    """G(z, x) = tanh(W z + k * z + V x) with a kernel k that is learned as its spectrum."""
+
+    def __init__(self, product=torch.mul):
+        super().__init__()
+        self.product = product
+        self.kernel = nn.Parameter(0.1 * torch.randn(DIM // 2 + 1, dtype=torch.complex64))
+
+    def forward(self, z, c):
+        wide = z.to(self.w.weight.dtype)  # under autocast, which transforms do not know
+        spectrum = self.product(torch.fft.rfft(wide), self.kernel)
+        return torch.tanh(self.w(z) + torch.fft.irfft(spectrum, n=DIM) + c)
+
+
 class AddsIntoFloats(Sound):
     """Under autocast the products are half precision, and `index_add` takes no mixture."""
 
@@ -336,6 +369,7 @@ BROKEN = [
     ("derivative", LearnedStart, "No gradient reaches start"),
     ("derivative", RootAtZero, "gradient of head.weight is not finite"),
     ("gradcheck", lambda: ByHand(WrongBackward), "derivative in z is wrong"),
+    ("gradcheck", lambda: Convolves(WithoutConjugate.apply), "derivative in kernel is wrong"),
     ("forward_mode", lambda: ByHand(WrongForward), "forward-mode derivative is wrong"),
     ("autocast", AddsIntoFloats, "Under bfloat16 autocast"),
     ("state_dict", PlainTensor, "scale: a tensor that is neither"),
@@ -404,6 +438,11 @@ def test_any_other_error_in_forward_mode_is_a_fault():
 @pytest.mark.parametrize("check", operator_checks())
 def test_sound_operator(check):
     check(Sound(), x())
+
+
+def test_complex_weights_pass_in_both_precisions():
+    report = check_operator(Convolves(), x())
+    assert report.names("passed") == [check.name for check in operator_checks()]
 
 
 def test_the_affine_operator_of_the_tests_passes_whole():

@@ -1,0 +1,166 @@
+"""A structured operator: Newton-like steps on the equation itself, with few learned numbers."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from lit_implicit.operator import AbstractOperator
+from lit_implicit_flow.batch import FlowInput
+from lit_implicit_flow.coarse import advection_matrix
+from lit_implicit_flow.equation import curl
+from lit_implicit_flow.shells import ShellTable
+from lit_implicit_flow.spectral import Spectral
+from lit_implicit_flow.waves import amplitudes, half_disk, spectrum_of
+
+
+@dataclass(frozen=True, eq=False)
+class OseenContext:
+    """What G sees of its input, in units in which the vorticity's scale is 1.
+
+    Args:
+        curl_f: Curl of the forces over vorticity_scale^2, shape `(n, N, N)`.
+        nu: Viscosities over vorticity_scale, shape `(n,)`.
+    """
+
+    curl_f: Tensor
+    nu: Tensor
+
+
+class FlowOseen(AbstractOperator):
+    """G(w, f) = w + P(w) r with r = curl f + nu Lap w - u . grad w, what is left in the equation.
+
+    The state is the vorticity. A flow that solves the equation is a fixed point whatever the
+    weights. On wave vectors up to `waves`, P r is the Levenberg-Marquardt step,
+    the change q that makes sum W |r - J q|^2 + d sum |q|^2 / S least, J the Oseen operator with all
+    of its derivative (-nu Lap q + u . grad q + v . grad w, curl v = q), a dense matrix. Shorter
+    waves see of J the viscosity, inverted exactly in Fourier space and damped where advection
+    exceeds it:
+
+        q = l r / (l^2 + (b |u| k)^2 + d / (S W)),    l = nu k^2.
+
+    Learned are the spectrum S(k) in which flows are looked for, the weights W(k) of the equation's
+    parts, the damping b(k), each in a table over integer |k|, and d as a function of the residual's
+    size. They depend on wavenumbers, and not on points: G runs at any resolution. It commutes with
+    shifts, reflections and quarter turns.
+
+    Why squares and not Newton's method: most forces hold more than one flow steady at small
+    viscosity. One that S leaves out, say as it has shorter waves than the flows of the data, is a
+    fixed point that the iteration does not reach.
+
+    Args:
+        waves: Largest wavenumber that is solved for directly; the cost grows with its sixth power.
+        n_shells: Wavenumbers of the tables; beyond the last they are constant.
+        damping: d at rest to begin with, relative to the mean diagonal of the squares; near a
+            solution it falls with the residual.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    References:
+        Oseen's linearisation: Temam (1977), Navier-Stokes Equations, II.3; least squares: Nocedal
+        and Wright (2006), Numerical Optimization, section 10.3.
+    """
+
+    def __init__(self, waves: int = 6, n_shells: int = 16, damping: float = 0.1) -> None:
+        super().__init__()
+        for name, value in {"waves": waves, "n_shells": n_shells}.items():
+            if value < 1:
+                raise ValueError(f"`FlowOseen.{name}` must be at least 1, got {value}.")
+        if not 0 < damping < float("inf"):
+            raise ValueError(f"`FlowOseen.damping` must be positive, got {damping}.")
+        self.waves = waves
+        self.spectrum = ShellTable(n_shells)
+        self.weight = ShellTable(n_shells)
+        self.drag = ShellTable(n_shells)
+        self.log_damping = nn.Parameter(torch.tensor(damping).log())
+        self.log_power = nn.Parameter(torch.tensor(0.0))
+
+    def encode(self, x: FlowInput) -> OseenContext:
+        """Take the curl of the forces, in units of the vorticity's scale."""
+        scale = x.vorticity_scale
+        return OseenContext(
+            curl(x.physical_force()) / scale.square()[:, None, None], x.viscosity / scale
+        )
+
+    def init_state(self, c: OseenContext, generator: torch.Generator | None = None) -> Tensor:
+        """Return a fluid at rest, shape `(n, 1, N, N)`; nothing is drawn."""
+        return torch.zeros_like(c.curl_f[:, None])
+
+    def forward(self, z: Tensor, c: OseenContext) -> Tensor:
+        """Take a step."""
+        with torch.autocast(z.device.type, enabled=False):  # products here are of a solver's
+            return self._step(z.to(c.curl_f.dtype)[:, 0], c)[:, None]
+
+    def _step(self, field: Tensor, c: OseenContext) -> Tensor:
+        s = Spectral.of(field)
+        w, given = s.transform(field), s.transform(c.curl_f)
+        u = s.fine(s.velocity(w))
+        viscosity = c.nu[:, None, None] * s.square
+        r = given - viscosity * w - s.advection(u, u)
+        speed2 = u.square().sum(dim=-3).mean(dim=(-2, -1))
+        damping = self._damping(r, given, 1 + (s.ky > 0))
+        long, mean = self._long(field, r, c.nu, damping)
+        spectrum, weight, drag = (
+            table(s.square) for table in (self.spectrum, self.weight, self.drag)
+        )
+        least = viscosity.square() + drag.square() * speed2[:, None, None] * s.square
+        least = least + (damping * mean)[:, None, None] / (spectrum * weight)
+        short = s.kept * (s.square > self.waves**2)
+        # Where `short` is 0, so may be `least`.
+        q = short * viscosity * r / torch.where(short > 0, least, 1.0)
+        columns, _, _ = _waves(self.waves, s.n, field.dtype, field.device)
+        return s.field(w + q + spectrum_of(long, columns, s.n))
+
+    def _damping(self, r: Tensor, given: Tensor, times: Tensor) -> Tensor:
+        """Return d, shape `(n,)`: damping times a power of the relative residual.
+
+        Spectra of real fields hold half of their waves: each counts as often as `times` says.
+        """
+        tiny = torch.finfo(r.real.dtype).eps
+        left, size = ((times * part.abs() ** 2).sum(dim=(-2, -1)) for part in (r, given))
+        ratio = left / (size + tiny) + tiny
+        damping: Tensor = self.log_damping.exp() * ratio ** (self.log_power.exp() / 2)
+        return damping
+
+    def _long(self, field: Tensor, r: Tensor, nu: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve for long waves.
+
+        Returns:
+            Amplitudes times N^2, shape `(n, columns)`; and the mean diagonal of the squares, which
+            is the unit of d, shape `(n,)`.
+        """
+        s = Spectral.of(field)
+        columns, rows, laplacian = _waves(self.waves, s.n, field.dtype, field.device)
+        table = torch.fft.fft2(field, norm="forward")
+        matrix = advection_matrix(table, rows, columns)
+        square = rows.square().sum(dim=1)
+        matrix = matrix + nu[:, None, None] * laplacian
+        weight = self.weight(square).sqrt().to(matrix).repeat(2)[:, None]
+        scale = self.spectrum(columns.square().sum(dim=1)).sqrt().to(matrix).repeat(2)
+        matrix = weight * matrix * scale
+        part = amplitudes(r, rows)
+        wanted = weight * torch.cat([part.real, part.imag], dim=1)[..., None]
+        squares = matrix.mT @ matrix
+        mean = squares.diagonal(dim1=1, dim2=2).mean(dim=1)
+        squares = squares + (damping * mean)[:, None, None] * torch.eye(
+            len(scale), dtype=squares.dtype, device=squares.device
+        )
+        # Not `solve`, which asks the device whether it failed.
+        found = torch.linalg.solve_ex(squares, matrix.mT @ wanted).result[..., 0] * scale
+        real, imag = found.chunk(2, dim=1)
+        return torch.complex(real, imag), mean
+
+
+@lru_cache(maxsize=16)
+def _waves(
+    limit: int, n: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return long waves, the waves of their products, and -Lap as a matrix between the two."""
+    with torch.inference_mode(False):  # kept for later calls, which may record gradients
+        columns, rows = half_disk(limit, n), half_disk(2 * limit, n)
+        same = (rows[:, None] == columns[None]).all(dim=-1).to(dtype)
+        square = rows.square().sum(dim=1, keepdim=True)
+        laplacian = torch.kron(torch.eye(2, dtype=dtype), square * same)
+        return columns.to(device), rows.to(device), laplacian.to(device)
