@@ -148,7 +148,7 @@ def _check_values(path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= 1):  # NaN fails as well
         raise DataError(
-            f"{str(path)!r} must hold values in [0, 1], got {low:.4g} to {high:.4g}. Divide them "
-            "by the value of white, or store bytes (uint8)."
+            f"{str(path)!r} must hold values in [0, 1], got {low:.4g} to {high:.4g}. Divide "
+            "them by the value of white, and clip what noise left outside; or store bytes."
         )
     return pixels.astype(np.float32)
