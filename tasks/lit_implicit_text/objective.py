@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
@@ -124,8 +125,12 @@ class TextObjective(AbstractObjective):
                 f"{type(self).__name__} has no mode {mode!r}; known: {list(self.modes)}."
             )
         (offset,) = self.leaves(batch.x)
-        drawn = torch.randn(offset.shape, generator=generator, dtype=torch.float64)
-        drawn = drawn.to(offset) * batch.x.inside()[..., None]
+        seed = int(torch.randint(2**62, (), generator=generator))
+        drawn = torch.zeros_like(offset)
+        numbered = zip(drawn, batch.index.tolist(), batch.x.lengths.tolist(), strict=True)
+        for row, index, length in numbered:  # sample by sample: whatever its batch mates are
+            noise = np.random.default_rng((seed, index)).standard_normal((length, row.shape[1]))
+            row[:length] = torch.from_numpy(noise).to(offset)
         moved = drawn * (self.step / torch.linalg.vector_norm(drawn, dim=(1, 2), keepdim=True))
         size = torch.linalg.vector_norm(moved, dim=(1, 2))
         x = replace(batch.x, offset=offset + moved)
@@ -188,14 +193,14 @@ def _limits(solver: AbstractSolver) -> dict[str, Any]:
 
 
 class TextMean(MeanMetric):
-    """The mean of a measure over samples.
+    """The mean of a measure over samples, NaN left out.
 
     Args:
         measure: A function of the logits and the batch, with a value per sample.
     """
 
     def __init__(self, measure: Callable[[Any, Any], Tensor]) -> None:
-        super().__init__(nan_strategy="disable")
+        super().__init__(nan_strategy="ignore")
         self.measure = measure
 
     def update(self, preds: Tensor, batch: Any) -> None:  # type: ignore[override]

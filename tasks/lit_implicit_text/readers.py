@@ -1,6 +1,7 @@
 """Files of texts, questions and pairs of prompts; what is wrong with one is told in one line."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def read_pairs(path: Path) -> list[TextSample]:
     Raises:
         DataError: If a column is missing or unknown, or a prompt is empty.
     """
-    rows = csv.reader(read_text(path).splitlines())
+    rows = csv.reader(io.StringIO(read_text(path), newline=""))
     header = next(rows, [])
     unknown = [name for name in header if name not in _KNOWN_COLUMNS]
     missing = [name for name in PAIR_COLUMNS if name not in header]

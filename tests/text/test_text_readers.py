@@ -62,7 +62,7 @@ def test_pairs_are_read(tmp_path):
     text = 'index,input 1,input 2\n1,"a, b","c"\n\n2,d,"e\nf"\n'
     first, second = read_pairs(write(tmp_path / "p.csv", text))
     assert (first.prompt, first.contrast, first.answer) == ("a, b", "c", None)
-    assert second.prompt == "d"
+    assert (second.prompt, second.contrast) == ("d", "e\nf")
     assert first.origin == f"line 2 of '{tmp_path / 'p.csv'}'"
     assert len(read_pairs(write(tmp_path / "p.csv", "input 2,input 1\nx,y\n"))) == 1
 
