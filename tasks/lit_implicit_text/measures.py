@@ -31,8 +31,8 @@ def exact_match(y: Tensor, batch: TextBatch) -> Tensor:
 
     NaN where no answer is known.
 
-    At a fixed t it is whether greedy generation gives this very answer: as long as it agrees with the answer it
-    has seen what the logits are taken for, and each position's state is the same.
+    At a fixed t it is whether greedy generation gives this very answer: as long as it agrees with
+    the answer it has seen what the logits are taken for, and each position's state is the same.
     """
     known = torch.tensor([s.answer is not None for s in batch.samples], device=y.device)
     return (token_accuracy(y, batch) == 1).to(y.dtype).where(known, torch.nan)
