@@ -87,7 +87,7 @@ class AbstractProbe(Metric):
                 f"`{type(self).__name__}` has measured no sample on any process. Call `update` "
                 "with a batch first."
             )
-        return map_tensors(Tensor.cpu, self.result())
+        return map_tensors(lambda tensor: tensor.cpu(), self.result())
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         """Keep the axes of a result: torchmetrics takes them from tensors of one element."""

@@ -349,11 +349,11 @@ def test_unknown_dtype_is_refused(tmp_path):
         HuginnTransformer(str(tmp_path), dtype="half")
 
 
-@pytest.mark.parametrize("file", [3, None, "", "../model.safetensors", "/model.safetensors", ".."])
+@pytest.mark.parametrize("file", [3, None, "", "../model.safetensors", "/model.safetensors"])
 def test_an_index_names_files_of_its_folder_alone(tmp_path, file):
     text = json.dumps({"weight_map": {"a": file}})
     (tmp_path / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(CheckpointError, match="puts 'a' into .* no name of a file in its folder"):
+    with pytest.raises(CheckpointError, match=r"puts 'a' into .* no name of a file in its folder"):
         Shards(tmp_path)
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from text_problem import batch_of, logits_of
 
-from lit_implicit import Equilibrium, Picard
+from lit_implicit import Equilibrium, Picard, Unrolled
 from lit_implicit.probes import measure_lipschitz_curve
 from lit_implicit_text.objective import TextObjective
 from lit_implicit_text.operator import LoopedTransformer
@@ -118,7 +118,7 @@ def test_embeddings_of_a_model_in_bfloat16_have_derivatives():
     operator = LoopedTransformer(258, 8, 2, context=16, mean_iter=2).bfloat16()
     (offset,) = OBJECTIVE.leaves(THREE.x)
     x = OBJECTIVE.with_leaves(THREE.x, (offset.requires_grad_(),))
-    y = Equilibrium(operator, Picard(max_iter=2))(x).y
+    y, _ = Equilibrium(operator, Picard(max_iter=2), Unrolled())(x)
     (gradient,) = torch.autograd.grad(OBJECTIVE.loss(y, THREE).sum(), offset)
     assert gradient.dtype == torch.float32
     assert gradient[THREE.x.inside()].abs().sum() > 0
