@@ -39,7 +39,8 @@ class TextObjective(AbstractObjective):
             is perturbed, and no Lipschitz curve drawn.
         step: Size of a perturbation of a sample's embeddings, the 2-norm over all its tokens. A
             token's embedding has a size near 0.6 sqrt(width) before training.
-        max_new_tokens: Most tokens of a generated answer.
+        max_new_tokens: Most tokens of a generated answer; all of the built-in corpus fit, as bytes,
+            too.
 
     Raises:
         ValueError: If a number is out of range.
@@ -49,7 +50,7 @@ class TextObjective(AbstractObjective):
     """
 
     def __init__(
-        self, width: int | None = None, step: float = 0.01, max_new_tokens: int = 32
+        self, width: int | None = None, step: float = 0.01, max_new_tokens: int = 80
     ) -> None:
         super().__init__()
         for name, value in (("width", width), ("max_new_tokens", max_new_tokens)):

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from text_problem import batch_of, logits_of
+from text_problem import BYTES, batch_of, logits_of
 
 from lit_implicit import Equilibrium, Picard, Unrolled
 from lit_implicit.probes import measure_lipschitz_curve
+from lit_implicit_text.corpus import senses
 from lit_implicit_text.objective import TextObjective
 from lit_implicit_text.operator import LoopedTransformer
 
@@ -122,6 +123,12 @@ def test_embeddings_of_a_model_in_bfloat16_have_derivatives():
     (gradient,) = torch.autograd.grad(OBJECTIVE.loss(y, THREE).sum(), offset)
     assert gradient.dtype == torch.float32
     assert gradient[THREE.x.inside()].abs().sum() > 0
+
+
+def test_every_answer_of_the_corpus_can_be_generated_whatever_the_tokenizer():
+    # Of byte pairs there are fewer.
+    longest = max(len(BYTES.answer(sense.explanation)) for sense in senses())
+    assert longest <= TextObjective().max_new_tokens
 
 
 def test_slopes_by_derivatives_agree_with_those_by_pairs():
