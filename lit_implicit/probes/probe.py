@@ -16,6 +16,7 @@ from lit_implicit.errors import NoSamplesError
 from lit_implicit.layout import widest_dtype
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.probes.iterates import seed_of_batch
+from lit_implicit.tree import map_tensors
 
 
 class _Sealed:
@@ -76,7 +77,7 @@ class AbstractProbe(Metric):
         self.n_samples = self.n_samples + n
 
     def compute(self) -> Any:
-        """Return the result over all samples seen, on all ranks.
+        """Return the result over all samples seen, on all ranks: on the CPU, to be drawn and saved.
 
         Raises:
             NoSamplesError: If there is none.
@@ -86,7 +87,7 @@ class AbstractProbe(Metric):
                 f"`{type(self).__name__}` has measured no sample on any process. Call `update` "
                 "with a batch first."
             )
-        return self.result()
+        return map_tensors(lambda tensor: tensor.cpu(), self.result())
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         """Keep the axes of a result: torchmetrics takes them from tensors of one element."""

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lit_implicit.layout import widest_dtype
 from lit_implicit_text.sizes import TextSizes
 
 
@@ -17,10 +18,10 @@ def core_flops(sizes: TextSizes, n_iter: Tensor, positions: Tensor, pairs: Tenso
         pairs: Pairs of a position and a key that it sees, shape `(n,)`.
 
     Returns:
-        Shape `(n,)`, float64.
+        Shape `(n,)`, in the widest dtype of the device.
     """
     width, intermediate = sizes.width, sizes.intermediate
     block = 2 * width * (3 * width + width + 2 * intermediate + intermediate)
     per_position = 2 * width**2 + sizes.core * block
     per_pair = sizes.core * 4 * width
-    return n_iter.double() * (per_position * positions + per_pair * pairs)
+    return n_iter.to(widest_dtype(n_iter.device)) * (per_position * positions + per_pair * pairs)

@@ -161,9 +161,9 @@ class TextDataModule(LightningDataModule):
 
     def _make_tokenizer(self) -> AbstractTokenizer:
         if self.tokenizer_name == "bytes":
-            return ByteTokenizer()
+            return ByteTokenizer(self.source.has_answers)
         if self.tokenizer_name == "bpe":
-            return train_bpe(self.source.texts(), self.vocab_size)
+            return train_bpe(self.source.texts(), self.vocab_size, self.source.has_answers)
         return read_tokenizer(self.tokenizer_name, self.stop_tokens)
 
     def _has_checkpoint(self) -> bool:
@@ -226,7 +226,7 @@ class TextSamples(Dataset[TextBatch]):
         """Return samples, by index or by (epoch, index), as a batch."""
         pairs = [item if isinstance(item, tuple) else (0, item) for item in items]
         encoded = [self._get(index, epoch) for epoch, index in pairs]
-        return make_batch(encoded, [index for _, index in pairs], self.tokenizer)
+        return make_batch(encoded, [index for _, index in pairs], self.tokenizer, self.context)
 
     def __getitem__(self, item: Any) -> TextBatch:
         return self.__getitems__([item])

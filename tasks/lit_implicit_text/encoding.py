@@ -36,10 +36,9 @@ def encode_sample(sample: TextSample, tokenizer: AbstractTokenizer, context: int
     Raises:
         DataError: If a prompt is empty or fills the context, or there are more tokens than that.
     """
-    for prompt in (sample.prompt, sample.contrast):
-        if prompt is not None:
-            _check_prompt(prompt, sample.origin, tokenizer, context)
-    tokens = tokenizer.prompt(sample.prompt)
+    tokens = _prompt_tokens(sample.prompt, sample.origin, tokenizer, context)
+    if sample.contrast is not None:
+        _prompt_tokens(sample.contrast, sample.origin, tokenizer, context)
     n_prompt = len(tokens)
     if sample.answer is None:
         return Encoded(sample, tokens, n_prompt, 1)
@@ -52,15 +51,18 @@ def encode_sample(sample: TextSample, tokenizer: AbstractTokenizer, context: int
     return Encoded(sample, tokens, n_prompt, n_prompt)
 
 
-def _check_prompt(prompt: str, origin: str, tokenizer: AbstractTokenizer, context: int) -> None:
+def _prompt_tokens(
+    prompt: str, origin: str, tokenizer: AbstractTokenizer, context: int
+) -> list[int]:
     if not prompt.strip():
         raise DataError(f"The prompt of {origin} is empty. Ask something.")
-    n_tokens = len(tokenizer.prompt(prompt))
-    if n_tokens >= context:  # there must be room for an answer
+    tokens = tokenizer.prompt(prompt)
+    if len(tokens) >= context:  # there must be room for an answer
         raise DataError(
-            f"The prompt of {origin} has {n_tokens} tokens, and `data.context` is {context}: "
+            f"The prompt of {origin} has {len(tokens)} tokens, and `data.context` is {context}: "
             f"{prompt[:40]!r}. Shorten it, or raise the context, and the model's, too."
         )
+    return tokens
 
 
 @dataclass(eq=False)
@@ -76,6 +78,7 @@ class TextBatch:
         prompt: The prompts alone, with all that stands before an answer.
         samples: The samples as texts.
         tokenizer: What made tokens of them.
+        context: Most tokens of a prompt with its answer; None means as many as the model takes.
     """
 
     x: TextInput
@@ -85,6 +88,7 @@ class TextBatch:
     prompt: TextInput
     samples: tuple[TextSample, ...]
     tokenizer: AbstractTokenizer
+    context: int | None = None
 
     def to(self, device: Any) -> "TextBatch":
         """Return the batch on a device; Lightning calls it."""
@@ -111,7 +115,10 @@ class TextBatch:
 
 
 def make_batch(
-    samples: Sequence[Encoded], index: Sequence[int], tokenizer: AbstractTokenizer
+    samples: Sequence[Encoded],
+    index: Sequence[int],
+    tokenizer: AbstractTokenizer,
+    context: int | None = None,
 ) -> TextBatch:
     """Return samples as a batch.
 
@@ -119,6 +126,7 @@ def make_batch(
         samples: The samples, at least one.
         index: Their numbers.
         tokenizer: What encoded them.
+        context: Most tokens of a prompt with its answer; None means as many as the model takes.
     """
     x = as_input([sample.tokens[: max(1, len(sample.tokens) - 1)] for sample in samples])
     following = as_input([sample.tokens[1:] or [0] for sample in samples])
@@ -133,6 +141,7 @@ def make_batch(
         prompt=as_input([sample.tokens[: sample.n_prompt] for sample in samples]),
         samples=tuple(sample.sample for sample in samples),
         tokenizer=tokenizer,
+        context=context,
     )
 
 

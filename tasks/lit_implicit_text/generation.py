@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_implicit.errors import DataError
+from lit_implicit.layout import widest_dtype
 from lit_implicit_text.batch import TextInput
 from lit_implicit_text.growing import AbstractTexts, WholeTexts
 from lit_implicit_text.key_values import without_gaps
@@ -23,7 +24,8 @@ class Generated:
         lengths: Tokens of each answer, without the one that stopped it, shape `(n,)`, int64.
         n_iter: Mean iterations per token, the one that stopped it among them, shape `(n,)`. The
             prompt is read with the first token.
-        flops: Operations of the core's products for the whole answer, shape `(n,)`, float64.
+        flops: Operations of the core's products for the whole answer, shape `(n,)`, in the widest
+            dtype of the device.
     """
 
     tokens: Tensor
@@ -41,6 +43,7 @@ def generate(
     stop_tokens: Sequence[int],
     rtol: float | None = None,
     cache: bool = True,
+    context: int | None = None,
 ) -> Generated:
     """Answer prompts by the likeliest token, one after the other.
 
@@ -62,13 +65,16 @@ def generate(
             leaves the loop; None means never.
         cache: Whether to keep keys and values: of each token and block, and in the core of each
             step, `2 * n_iter * core * width` numbers a token.
+        context: Most tokens of a prompt with its answer; None means the operator's context, which
+            it does not exceed either way.
 
     Raises:
         DataError: If a prompt is empty, fills the context, or holds an unknown token.
         ValueError: If a number is out of range, or `rtol` is given without `cache`.
     """
-    _check(operator, x, n_iter, max_new_tokens, rtol, cache)
-    room = operator.sizes.context - x.lengths
+    context = min(operator.sizes.context, context or operator.sizes.context)
+    _check(context, x, n_iter, max_new_tokens, rtol, cache)
+    room = context - x.lengths
     limit = room.clamp(max=max_new_tokens)
     longest = int((x.lengths + limit).max())
     texts: AbstractTexts
@@ -91,7 +97,7 @@ def _grow(texts: AbstractTexts, limit: Tensor, stop_tokens: Sequence[int]) -> Ge
     stop = torch.tensor(list(stop_tokens), dtype=torch.int64, device=limit.device)
     tokens = limit.new_zeros(n, most)
     lengths = torch.zeros_like(limit)
-    total, flops = limit.new_zeros((2, n), dtype=torch.float64)
+    total, flops = limit.new_zeros((2, n), dtype=widest_dtype(limit.device))
     guesses = torch.zeros_like(limit)
     sample = torch.arange(n, device=limit.device)  # of each text that still grows
     guess = texts.read()
@@ -114,7 +120,7 @@ def _grow(texts: AbstractTexts, limit: Tensor, stop_tokens: Sequence[int]) -> Ge
 
 
 def _check(
-    operator: AbstractLoopedTransformer,
+    context: int,
     x: TextInput,
     n_iter: int,
     max_new_tokens: int,
@@ -136,8 +142,8 @@ def _check(
     shortest, longest = x.lengths.min().item(), x.lengths.max().item()
     if shortest < 1:
         raise DataError("A prompt is empty: give each at least one token.")
-    if longest >= operator.sizes.context:
+    if longest >= context:
         raise DataError(
             f"A prompt of {longest} tokens leaves no room for an answer in the context of "
-            f"{operator.sizes.context}. Shorten it, or train with a larger `context`."
+            f"{context}. Shorten it, or train with a larger `context`."
         )

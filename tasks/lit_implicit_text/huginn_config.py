@@ -64,7 +64,7 @@ class HuginnConfig(NamedTuple):
         whole = {name for name in values if name not in ("rope_base", "norm_eps")}
         return cls(
             TextSizes(**{k: int(v) if k in whole else v for k, v in values.items()}),  # type: ignore[arg-type]
-            int(content.get("mean_recurrence", 32)),
+            int(_number({"mean_recurrence": 32, **content}, ("mean_recurrence",), path)),
             "float32" if dtype.endswith("float32") else "bfloat16",
         )
 

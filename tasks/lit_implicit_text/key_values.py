@@ -55,11 +55,11 @@ class BlockMemory:
 class KeyValues:
     """Keys and values of a stack of blocks, of each step that applies it.
 
-    One tensor, made once: `2 * n_steps * n_blocks * n * capacity * width` numbers.
+    One tensor, made once: `2 * n_iter * n_blocks * n * capacity * width` numbers.
 
     Args:
         sizes: Heads and their width.
-        n_steps: How often the stack is applied; 1 outside of the loop.
+        n_iter: How often the stack is applied; 1 outside of the loop.
         n_blocks: Its blocks.
         n: Number of samples.
         capacity: Most positions.
@@ -67,11 +67,11 @@ class KeyValues:
     """
 
     def __init__(
-        self, sizes: TextSizes, n_steps: int, n_blocks: int, n: int, capacity: int, like: Tensor
+        self, sizes: TextSizes, n_iter: int, n_blocks: int, n: int, capacity: int, like: Tensor
     ) -> None:
         # Zeros: what is not seen is multiplied by zero, and memory as it comes may hold NaN.
         self.store = like.new_zeros(
-            n_steps, n_blocks, 2, n, sizes.heads, capacity, sizes.head_dim
+            n_iter, n_blocks, 2, n, sizes.heads, capacity, sizes.head_dim
         )  # fmt: skip
 
     def at(self, step: int, place: Place) -> list[BlockMemory]:
@@ -87,6 +87,19 @@ class KeyValues:
     def move(self, to: Tensor, source: Tensor) -> None:
         """Copy rows `source` to rows `to`, both of shape `(k,)`, int64."""
         self.store[:, :, :, to] = self.store[:, :, :, source]
+
+
+def cache_bytes(sizes: TextSizes, n_iter: int, capacity: int, dtype: torch.dtype) -> int:
+    """Return the bytes of all keys and values of one text.
+
+    Args:
+        sizes: All sizes of the network.
+        n_iter: Iterations of the core, each with entries of its own.
+        capacity: Most positions.
+        dtype: That of the weights.
+    """
+    n_blocks = sizes.prelude + n_iter * sizes.core + sizes.coda
+    return 2 * n_blocks * capacity * sizes.width * dtype.itemsize
 
 
 def without_gaps(stays: Tensor) -> Tensor:

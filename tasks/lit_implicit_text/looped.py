@@ -145,7 +145,7 @@ class AbstractLoopedTransformer(AbstractOperator):
         tokens = x.tokens.masked_fill(~inside, 0)
         scaled = self.scaled(tokens)
         if x.offset is not None:
-            scaled = scaled + x.offset
+            scaled = scaled + x.offset.to(scaled)
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         sight = self.sight(self.rotations(positions.expand_as(tokens)))
         scaled = only_inside(scaled, inside)

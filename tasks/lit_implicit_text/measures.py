@@ -29,10 +29,13 @@ def token_accuracy(y: Tensor, batch: TextBatch) -> Tensor:
 def exact_match(y: Tensor, batch: TextBatch) -> Tensor:
     """Return 1 for each sample all of whose counted tokens are the likeliest, else 0: `(n,)`.
 
-    It is whether greedy generation gives this very answer: as long as it agrees with the answer it
-    has seen what the logits are taken for, and each position's state is the same.
+    NaN where no answer is known.
+
+    At a fixed t it is whether greedy generation gives this very answer: as long as it agrees with
+    the answer it has seen what the logits are taken for, and each position's state is the same.
     """
-    return (token_accuracy(y, batch) == 1).to(y.dtype)
+    known = torch.tensor([s.answer is not None for s in batch.samples], device=y.device)
+    return (token_accuracy(y, batch) == 1).to(y.dtype).where(known, torch.nan)
 
 
 def word_distance(a: str, b: str) -> int:

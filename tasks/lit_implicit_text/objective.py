@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
@@ -38,7 +39,8 @@ class TextObjective(AbstractObjective):
             is perturbed, and no Lipschitz curve drawn.
         step: Size of a perturbation of a sample's embeddings, the 2-norm over all its tokens. A
             token's embedding has a size near 0.6 sqrt(width) before training.
-        max_new_tokens: Most tokens of a generated answer.
+        max_new_tokens: Most tokens of a generated answer; all of the built-in corpus fit, as bytes,
+            too.
 
     Raises:
         ValueError: If a number is out of range.
@@ -48,7 +50,7 @@ class TextObjective(AbstractObjective):
     """
 
     def __init__(
-        self, width: int | None = None, step: float = 0.01, max_new_tokens: int = 32
+        self, width: int | None = None, step: float = 0.01, max_new_tokens: int = 80
     ) -> None:
         super().__init__()
         for name, value in (("width", width), ("max_new_tokens", max_new_tokens)):
@@ -124,8 +126,12 @@ class TextObjective(AbstractObjective):
                 f"{type(self).__name__} has no mode {mode!r}; known: {list(self.modes)}."
             )
         (offset,) = self.leaves(batch.x)
-        drawn = torch.randn(offset.shape, generator=generator, dtype=torch.float64)
-        drawn = drawn.to(offset) * batch.x.inside()[..., None]
+        seed = int(torch.randint(2**62, (), generator=generator))
+        drawn = torch.zeros_like(offset)
+        numbered = zip(drawn, batch.index.tolist(), batch.x.lengths.tolist(), strict=True)
+        for row, index, length in numbered:  # sample by sample: whatever its batch mates are
+            noise = np.random.default_rng((seed, index)).standard_normal((length, row.shape[1]))
+            row[:length] = torch.from_numpy(noise).to(offset)
         moved = drawn * (self.step / torch.linalg.vector_norm(drawn, dim=(1, 2), keepdim=True))
         size = torch.linalg.vector_norm(moved, dim=(1, 2))
         x = replace(batch.x, offset=offset + moved)
@@ -188,14 +194,14 @@ def _limits(solver: AbstractSolver) -> dict[str, Any]:
 
 
 class TextMean(MeanMetric):
-    """The mean of a measure over samples.
+    """The mean of a measure over samples, NaN left out.
 
     Args:
         measure: A function of the logits and the batch, with a value per sample.
     """
 
     def __init__(self, measure: Callable[[Any, Any], Tensor]) -> None:
-        super().__init__(nan_strategy="disable")
+        super().__init__(nan_strategy="ignore")
         self.measure = measure
 
     def update(self, preds: Tensor, batch: Any) -> None:  # type: ignore[override]

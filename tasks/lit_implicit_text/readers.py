@@ -1,6 +1,7 @@
 """Files of texts, questions and pairs of prompts; what is wrong with one is told in one line."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def read_questions(path: Path) -> list[TextSample]:
                 f"{_start(origin)} is no JSON: {err.msg} at column {err.colno}. Write one object "
                 'a line, as {"prompt": "...", "answer": "..."}.'
             ) from err
+        except RecursionError as err:
+            raise DataError(f"{_start(origin)} is nested too deeply to be a question.") from err
         found.append(_question(content, origin))
     if not found:
         raise DataError(f"{str(path)!r} holds no line with a prompt and its answer.")
@@ -69,6 +72,11 @@ def _question(content: Any, origin: str) -> TextSample:
             )
         if not content[name].strip():
             raise DataError(f"{_start(origin)} has an empty {name}.")
+        if any("\ud800" <= c <= "\udfff" for c in content[name]):
+            raise DataError(
+                f"{_start(origin)}: {name} holds half of a surrogate pair, as \\ud83d alone: no "
+                "character. Write the character itself, or both halves."
+            )
     return TextSample(content["prompt"], content["answer"], origin=origin)
 
 
@@ -78,8 +86,12 @@ def read_pairs(path: Path) -> list[TextSample]:
     Raises:
         DataError: If a column is missing or unknown, or a prompt is empty.
     """
-    rows = csv.reader(read_text(path).splitlines())
-    header = next(rows, [])
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as err:
+        raise DataError(f"Line {reader.line_num} of {str(path)!r} is no CSV: {err}.") from err
+    header = rows[0][1] if rows else []
     unknown = [name for name in header if name not in _KNOWN_COLUMNS]
     missing = [name for name in PAIR_COLUMNS if name not in header]
     if unknown or missing:
@@ -88,11 +100,13 @@ def read_pairs(path: Path) -> list[TextSample]:
             f"{str(path)!r} has {what}. Its columns must be 'input 1' and 'input 2', the prompts "
             f"of a pair, and may have 'index' beside them; it has {header}."
         )
+    if len(set(header)) < len(header):
+        raise DataError(f"{str(path)!r} has a column twice: {header}. Name each once.")
     found = []
-    for row in rows:
+    for line, row in rows[1:]:
         if not row:
             continue
-        origin = f"line {rows.line_num} of {str(path)!r}"
+        origin = f"line {line} of {str(path)!r}"
         if len(row) != len(header):
             raise DataError(
                 f"{_start(origin)} has {len(row)} entries for {len(header)} columns. Put prompts "

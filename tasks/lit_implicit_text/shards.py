@@ -108,6 +108,12 @@ def _index(folder: Path) -> dict[str, str]:
     files = read_json(paths[0]).get("weight_map")
     if not isinstance(files, dict) or not files:
         raise CheckpointError(f"{str(paths[0])!r} has no `weight_map`. Fetch it again.")
+    for name, file in files.items():
+        if not isinstance(file, str) or not file or Path(file).name != file:
+            raise CheckpointError(
+                f"{str(paths[0])!r} puts {name!r} into {file!r}, which is no name of a file in its "
+                "folder. Fetch it again."
+            )
     return files
 
 

@@ -21,6 +21,9 @@ _SHARES = {"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}
 class AbstractSource(ABC):
     """Samples by split; all that is drawn is a function of (seed, epoch, index)."""
 
+    has_answers = True
+    """Whether marks of a tokenizer come between prompts and answers: plain text has neither."""
+
     @abstractmethod
     def length(self, split: str, tokenizer: AbstractTokenizer, context: int) -> int:
         """Return the number of samples of a split in an epoch."""
@@ -96,6 +99,8 @@ class PassageSource(AbstractSource):
         texts: The text of each split.
         seed: Seed of what is drawn.
     """
+
+    has_answers = False
 
     def __init__(self, texts: Mapping[str, str], seed: int) -> None:
         self._texts, self.seed = texts, seed

@@ -23,10 +23,12 @@ class AbstractTokenizer(ABC):
     Args:
         vocab_size: Number of tokens; ids are below it.
         stop_tokens: Ids that end an answer.
+        separates: Whether a mark stands between a prompt and its answer.
     """
 
     vocab_size: int
     stop_tokens: tuple[int, ...]
+    separates: bool
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -50,9 +52,17 @@ class AbstractTokenizer(ABC):
 
 
 class ByteTokenizer(AbstractTokenizer):
-    """The bytes of UTF-8, and two more tokens: needs no library, knows every text."""
+    """The bytes of UTF-8, and two marks, 256 and 257: needs no library, knows every text.
 
-    vocab_size, stop_tokens = 258, (257,)
+    Args:
+        marks: Whether the marks are used; plain text has none, and its model never sees them.
+    """
+
+    vocab_size = 258
+
+    def __init__(self, marks: bool = True) -> None:
+        self.separates = marks
+        self.stop_tokens = (257,) if marks else ()
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
@@ -61,10 +71,10 @@ class ByteTokenizer(AbstractTokenizer):
         return bytes(token for token in tokens if token < 256).decode(errors="replace")
 
     def prompt(self, text: str) -> list[int]:
-        return [*self.encode(text), 256]
+        return [*self.encode(text), 256] if self.separates else self.encode(text)
 
     def state(self) -> dict[str, Any]:
-        return {"kind": "bytes"}
+        return {"kind": "bytes", "marks": self.separates}
 
 
 class LibraryTokenizer(AbstractTokenizer):
@@ -91,7 +101,8 @@ class LibraryTokenizer(AbstractTokenizer):
             )
         separator = tokenizer.token_to_id(ANSWER)
         self._separator = [] if separator is None else [separator]
-        if separator is not None:  # written in a text, the marks are text: nobody can forge them
+        self.separates = separator is not None
+        if self.separates:  # written in a text, the marks are text: nobody can forge them
             tokenizer.encode_special_tokens = True
 
     def encode(self, text: str) -> list[int]:
@@ -111,7 +122,7 @@ class LibraryTokenizer(AbstractTokenizer):
         }
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> LibraryTokenizer:
+def train_bpe(texts: Iterable[str], vocab_size: int, marks: bool = True) -> LibraryTokenizer:
     """Train byte-pair encoding over bytes, so that every text has tokens and comes back whole.
 
     The same texts, in the same order, give the same tokenizer.
@@ -119,6 +130,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> LibraryTokenizer:
     Args:
         texts: What it is trained on.
         vocab_size: Most tokens, at least 258: the bytes and the two special ones.
+        marks: Whether it has the special ones; a model of plain text would never see them.
 
     References:
         Sennrich et al. (2016), arXiv:1508.07909.
@@ -130,7 +142,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> LibraryTokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[ANSWER, END],
+        special_tokens=[ANSWER, END] if marks else [],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -141,7 +153,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> LibraryTokenizer:
 def tokenizer_of(state: Mapping[str, Any]) -> AbstractTokenizer:
     """Make the tokenizer whose `state` this is."""
     if state["kind"] == "bytes":
-        return ByteTokenizer()
+        return ByteTokenizer(state.get("marks", True))  # of old checkpoints: with them
     from tokenizers import Tokenizer
 
     return LibraryTokenizer(Tokenizer.from_str(state["json"]), state["stop_tokens"])

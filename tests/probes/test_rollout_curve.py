@@ -116,3 +116,21 @@ def test_times_must_ascend_from_one(times):
         RolloutCurveProbe(times, SCORES)
     with pytest.raises(ValueError, match="no `rollout_scores`"):
         RolloutCurveProbe((1,), {})
+
+
+def test_a_result_is_on_the_cpu_wherever_it_was_measured(monkeypatch):
+    """Figures cannot draw what lies on another device; here such tensors are told by their type."""
+
+    class Elsewhere(torch.Tensor):
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    probe = RolloutCurveProbe((1, 2, 4), SCORES)
+    with torch.no_grad():
+        probe.update(layer(), Twice(), batch(1.0, 4.0))
+    plain = probe.kept
+    monkeypatch.setattr(probe, "kept", lambda name: plain(name).as_subclass(Elsewhere))
+    curve = probe.compute()
+    assert type(curve.seconds) is torch.Tensor
+    found = [value for score in curve.scores.values() for value in vars(score).values()]
+    assert {type(value) for value in found if value is not None} == {torch.Tensor}

@@ -150,3 +150,15 @@ def test_pairs_take_the_place_of_the_test_split(tmp_path):
     (asked,) = data.predict_dataloader()
     assert [s.prompt for s in asked.samples] == ["Who?"]
     assert isinstance(data._asked("predict"), SampleSource)
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "bpe"])
+def test_a_model_of_plain_text_is_asked_without_marks_that_it_never_saw(tmp_path, tokenizer):
+    (tmp_path / "a.txt").write_text("The quick brown fox. " * 50, encoding="utf-8")
+    data = TextDataModule(root=str(tmp_path), tokenizer=tokenizer, context=16)
+    data.setup("fit")
+    again = TextDataModule(prompts=["The quick"])
+    again.load_state_dict(json.loads(json.dumps(data.state_dict())))
+    (batch,) = again.predict_dataloader()
+    assert batch.prompt.tokens.tolist() == [data.tokenizer.encode("The quick")]
+    assert data.tokenizer.stop_tokens == again.tokenizer.stop_tokens == ()

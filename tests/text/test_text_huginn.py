@@ -12,6 +12,8 @@ from lit_implicit.errors import CheckpointError
 from lit_implicit_text.batch import TextInput
 from lit_implicit_text.generation import generate
 from lit_implicit_text.huginn import HuginnTransformer
+from lit_implicit_text.huginn_config import HuginnConfig
+from lit_implicit_text.shards import Shards
 
 CONFIG = {"n_embd": 48, "n_heads": 4, "intermediate_size": 40, "n_layers_in_prelude": 2,
           "n_layers_in_recurrent_block": 4, "n_layers_in_coda": 2, "padded_vocab_size": 60,
@@ -345,3 +347,17 @@ def test_what_is_neither_folder_nor_name_is_refused_without_a_network(path):
 def test_unknown_dtype_is_refused(tmp_path):
     with pytest.raises(ValueError, match="dtype` must be bfloat16, float32 or null, got 'half'"):
         HuginnTransformer(str(tmp_path), dtype="half")
+
+
+@pytest.mark.parametrize("file", [3, None, "", "../model.safetensors", "/model.safetensors"])
+def test_an_index_names_files_of_its_folder_alone(tmp_path, file):
+    text = json.dumps({"weight_map": {"a": file}})
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"puts 'a' into .* no name of a file in its folder"):
+        Shards(tmp_path)
+
+
+def test_a_null_in_the_config_is_no_number(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"mean_recurrence": None}))
+    with pytest.raises(CheckpointError, match="no number `mean_recurrence`"):
+        HuginnConfig.read(tmp_path)

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from text_problem import batch_of, logits_of
+from text_problem import BYTES, batch_of, logits_of
 
-from lit_implicit import Equilibrium, Picard
+from lit_implicit import Equilibrium, Picard, Unrolled
 from lit_implicit.probes import measure_lipschitz_curve
+from lit_implicit_text.corpus import senses
 from lit_implicit_text.objective import TextObjective
 from lit_implicit_text.operator import LoopedTransformer
 
@@ -56,6 +57,15 @@ def test_accuracy_and_exact_match_count_the_likeliest_tokens():
     assert found == pytest.approx({"token_accuracy": 2.75 / 3, "exact_match": 2 / 3})
 
 
+def test_a_prompt_without_a_known_answer_is_matched_by_none():
+    batch = batch_of(("ab", "xyz"), ("c", None))
+    y = logits_of(batch, [0.9, 0.9])
+    assert OBJECTIVE.scores["exact_match"](y, batch).isnan().tolist() == [False, True]
+    metrics = OBJECTIVE.metrics()
+    metrics.update(preds=y, target=batch.target, batch=batch)
+    assert metrics.compute()["exact_match"] == 1.0
+
+
 def test_distance_is_the_norm_over_the_answer_and_counts_differing_tokens_of_targets():
     y = logits_of(THREE, [0.5, 0.5, 0.5])
     moved = y + 0.1
@@ -83,6 +93,15 @@ def test_perturbation_has_the_size_it_says_inside_the_text_alone():
         OBJECTIVE.perturb(THREE, "word")
 
 
+def test_a_perturbation_does_not_depend_on_batch_mates_and_padding():
+    together, alone = (
+        OBJECTIVE.perturb(batch, "embedding", torch.Generator().manual_seed(1)).batch.x.offset
+        for batch in (THREE, THREE.select(torch.tensor([False, True, False])))
+    )
+    assert torch.equal(together[1], alone[0])
+    assert not torch.equal(together[0, :3], together[1, :3])
+
+
 def test_without_a_width_nothing_is_perturbed():
     blind = TextObjective()
     assert not blind.modes
@@ -94,6 +113,22 @@ def test_without_a_width_nothing_is_perturbed():
 def test_arguments_out_of_range_are_refused(key):
     with pytest.raises(ValueError, match=f"TextObjective.{key}` must be .*, got 0"):
         TextObjective(**{key: 0})
+
+
+def test_embeddings_of_a_model_in_bfloat16_have_derivatives():
+    operator = LoopedTransformer(258, 8, 2, context=16, mean_iter=2).bfloat16()
+    (offset,) = OBJECTIVE.leaves(THREE.x)
+    x = OBJECTIVE.with_leaves(THREE.x, (offset.requires_grad_(),))
+    y, _ = Equilibrium(operator, Picard(max_iter=2), Unrolled())(x)
+    (gradient,) = torch.autograd.grad(OBJECTIVE.loss(y, THREE).sum(), offset)
+    assert gradient.dtype == torch.float32
+    assert gradient[THREE.x.inside()].abs().sum() > 0
+
+
+def test_every_answer_of_the_corpus_can_be_generated_whatever_the_tokenizer():
+    # Of byte pairs there are fewer.
+    longest = max(len(BYTES.answer(sense.explanation)) for sense in senses())
+    assert longest <= TextObjective().max_new_tokens
 
 
 def test_slopes_by_derivatives_agree_with_those_by_pairs():

@@ -37,6 +37,8 @@ def test_questions_are_read_with_their_lines(tmp_path):
         ('{"prompt": "a?", "answer": "b", "id": 1}', ["Line 2", "['answer', 'id', 'prompt']"]),
         ('{"prompt": " ", "answer": "b"}', ["Line 2", "empty prompt"]),
         ('{"prompt": "a?", "answer": ""}', ["Line 2", "empty answer"]),
+        ('{"prompt": "\\ud83d", "answer": "b"}', ["Line 2", "prompt holds half of a surrogate"]),
+        ("[" * 100_000, ["Line 2", "nested too deeply"]),
         ('{"prompt": 3, "answer": "b"}', ["Line 2", "prompt must be a text, got int"]),
     ],
 )
@@ -62,7 +64,7 @@ def test_pairs_are_read(tmp_path):
     text = 'index,input 1,input 2\n1,"a, b","c"\n\n2,d,"e\nf"\n'
     first, second = read_pairs(write(tmp_path / "p.csv", text))
     assert (first.prompt, first.contrast, first.answer) == ("a, b", "c", None)
-    assert second.prompt == "d"
+    assert (second.prompt, second.contrast) == ("d", "e\nf")
     assert first.origin == f"line 2 of '{tmp_path / 'p.csv'}'"
     assert len(read_pairs(write(tmp_path / "p.csv", "input 2,input 1\nx,y\n"))) == 1
 
@@ -76,6 +78,8 @@ def test_pairs_are_read(tmp_path):
         ("input 1,input 2\na,b\nc\n", ["Line 3", "1 entries for 2 columns"]),
         ("input 1,input 2\na, \n", ["Line 2", "empty prompt in column 'input 2'"]),
         ("input 1,input 2\n", ["holds no pair"]),
+        ("input 1,input 2,input 1\na,b,c\n", ["has a column twice"]),
+        (f"input 1,input 2\n{'a' * 140_000},b\n", ["Line 2", "is no CSV: field larger"]),
     ],
 )
 def test_what_is_wrong_with_pairs_is_named(tmp_path, text, words):
