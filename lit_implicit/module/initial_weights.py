@@ -31,8 +31,8 @@ def load_initial_weights(
         if parts:
             raise ConfigError(
                 "`model.init_parts` names parts of no checkpoint: give one by "
-                "`--model.init_weights FILE`, or do without, by `--model.init_parts null`. A trained "
-                "model comes by `--ckpt_path FILE`, which needs neither."
+                "`--model.init_weights FILE`, or do without, by `--model.init_parts null`. A "
+                "trained model comes by `--ckpt_path FILE`, which needs neither."
             )
         return
     try:
