@@ -27,7 +27,10 @@ def measured(backend):
     return {"solves": OF.get(backend, SOLVES), **json.loads(done.stdout)}
 
 
-@pytest.fixture(scope="module", params=["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(backend, marks=pytest.mark.slow) for backend in ("eager", "aot_eager")],
+)
 def found(request):
     return measured(request.param)
 

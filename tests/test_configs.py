@@ -31,7 +31,14 @@ def test_config_is_parsed_and_says_how_it_is_run(path, capsys, tmp_path, monkeyp
             assert resolved["trainer"][key] == value
 
 
-@pytest.mark.parametrize("path", SMOKE, ids=names(SMOKE))
+SLOW = {"flow", "imaging", "lp"}  # the others show what each run has, in seconds
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.slow if p.stem in SLOW else ()) for p in SMOKE],
+    ids=names(SMOKE),
+)
 def test_smoke_config_runs(path, tmp_path, monkeypatch):
     from lit_implicit.cli import main
 

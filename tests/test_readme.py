@@ -44,6 +44,7 @@ def test_the_first_commands_are_those_that_a_newcomer_runs():
     assert second == "uv run pytest"
 
 
+@pytest.mark.slow
 def test_commands_run(tmp_path, monkeypatch, capsys):
     """In the README's order, in a clone: the first makes the run that the others go on with."""
     from lit_implicit.cli import main

@@ -93,6 +93,7 @@ def test_draws_are_a_function_of_seed_and_step():
     assert not torch.equal(one, SpectralRadius(1.0, 0.1, 1, seed=1).penalty(g, solution, step=3))
 
 
+@pytest.mark.slow
 def test_training_with_it_makes_the_iteration_converge(tmp_path):
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
     run = Trainer(max_epochs=60, accelerator="cpu", default_root_dir=tmp_path,

@@ -28,6 +28,9 @@ MODELS = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.slow  # the runs take ten seconds
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, lp_root):
     """A run directory of each network, trained for one step."""

@@ -32,6 +32,7 @@ def test_task_is_registered_and_its_classes_can_be_imported():
     assert classes["operators.mlp"] is ScalarMLP
 
 
+@pytest.mark.slow
 def test_curve_of_an_operator_without_parameters_is_the_closed_form(cli, tmp_path, capsys):
     code = cli("curve", "--model.operator=ScalarReciprocal", "--data.dtype=float64",
                "--data.points=grid", "--data.closest=1e-4", "--n_iter=20", "--audit.factor=2",
