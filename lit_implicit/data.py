@@ -90,6 +90,23 @@ class _EpochSampler(DistributedSampler[Any]):
         return ((self.epoch, i) for i in numbers) if self.with_epoch else numbers
 
 
+def batch_options(num_workers: int = 0) -> dict[str, Any]:
+    """Return what a loader is told of samples whose `__getitems__` makes whole batches.
+
+    Args:
+        num_workers: Processes that make them; they are kept from epoch to epoch.
+    """
+    return {
+        "num_workers": num_workers,
+        "persistent_workers": num_workers > 0,
+        "collate_fn": _whole,
+    }
+
+
+def _whole(batch: Any) -> Any:
+    return batch
+
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Precisions of batches, by the name that a data module's `dtype` gives them."""
 

@@ -13,7 +13,7 @@ LAYERS = [
     {"layout", "tree"},
     {"compilation", "contract", "operator", "solvers"},
     {"adjoints"},
-    {"equilibrium", "objective", "regularizers", "spectral", "probes"},
+    {"equilibrium", "objective", "predictions", "regularizers", "spectral", "probes"},
     {"module", "data", "callbacks", "reporting", "loading", "checkpoint_io"},
     {"cli", "testing"},
 ]

@@ -214,6 +214,22 @@ def test_init_parts_take_parts_of_a_checkpoint_to_parts_of_the_model(tmp_path):
     assert torch.equal(make({"network.second": ""}, str(plain)).second.linear.weight, weights)
 
 
+def test_init_parts_find_a_shared_part_by_each_of_its_names(tmp_path):
+    source = ExplicitLightningModule(AffineNetwork(), AffineObjective())
+    path = str(tmp_path / "weights.ckpt")
+    torch.save({"state_dict": source.state_dict()}, path)
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = AffineNetwork()
+            self.second = self.first
+
+    parts = {"network.second": "network"}
+    network = ExplicitLightningModule(Tied(), AffineObjective(), path, init_parts=parts).network
+    assert torch.equal(network.first.linear.weight, source.network.linear.weight)
+
+
 @pytest.mark.parametrize("name", ["loss", "error"])
 def test_a_mean_over_the_batch_is_refused(tmp_path, name):
     objective = AffineObjective()

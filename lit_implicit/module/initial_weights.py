@@ -68,9 +68,11 @@ def _prefixes(weights: Mapping[str, Any]) -> list[str]:
 
 def _parts(module: nn.Module, name: str) -> list[nn.Module]:
     pattern = re.escape(name).replace(r"\*", "[^.]+")
-    parts = [part for key, part in module.named_modules() if re.fullmatch(pattern, key)]
+    # A module that is shared is found by each of its names.
+    named = dict(module.named_modules(remove_duplicate=False))
+    parts = [part for key, part in named.items() if re.fullmatch(pattern, key)]
     if not parts:
-        known = [n for n, _ in module.named_modules() if n and n.count(".") < 2]
+        known = [n for n in named if n and n.count(".") < 2]
         raise ConfigError(
             f"`model.init_parts`: the model has no part {name!r}. It has: {', '.join(known)}."
         )

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from lit_implicit.data import DTYPES, EpochDataLoader
+from lit_implicit.data import DTYPES, EpochDataLoader, batch_options
 from lit_implicit_flow import fno_deq
 from lit_implicit_flow.cache import FlowCache
 from lit_implicit_flow.data_arguments import check_arguments
@@ -187,7 +187,7 @@ class FlowDataModule(LightningDataModule):
             seed=self.seed,
             trainer=self.trainer,
             with_epoch=True,
-            **self._options(),
+            **batch_options(self.num_workers),
         )
 
     def val_dataloader(self) -> Any:
@@ -239,21 +239,11 @@ class FlowDataModule(LightningDataModule):
         )  # fmt: skip
 
     def _loader(self, samples: FlowSamples) -> Any:
-        return DataLoader(samples, batch_size=self.eval_batch_size, **self._options())
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "collate_fn": _whole,
-        }
+        return DataLoader(
+            samples, batch_size=self.eval_batch_size, **batch_options(self.num_workers)
+        )
 
 
 def _rms(field: torch.Tensor) -> float:
     """Return the root mean square to four digits: the same on all machines."""
     return float(f"{float(field.square().mean().sqrt()):.4g}")
-
-
-def _whole(batch: Any) -> Any:
-    """Pass a batch on: `FlowSamples` makes whole ones."""
-    return batch

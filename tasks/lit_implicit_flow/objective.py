@@ -11,6 +11,7 @@ from torchmetrics import MetricCollection
 
 from lit_implicit.errors import DataError
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
+from lit_implicit.predictions import read_tables
 from lit_implicit_flow.batch import FlowInput
 from lit_implicit_flow.equation import force_of_curl, linearized
 from lit_implicit_flow.gallery import draw_flows, draw_iterates
@@ -22,7 +23,7 @@ from lit_implicit_flow.measures import (
     velocity_error,
 )
 from lit_implicit_flow.modes import FREQUENCIES, STEP, is_first, mode_name, wave
-from lit_implicit_flow.output import read_rows, write_flows
+from lit_implicit_flow.output import write_flows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -179,7 +180,7 @@ class FlowObjective(AbstractObjective):
 
     def summary(self, folder: Path) -> Sequence[Mapping[str, Any]]:
         """Return a row for each flow that was written."""
-        return read_rows(folder)
+        return read_tables(folder, "flows_*.csv")
 
     def _velocity_error(self, y: Any, batch: Any) -> Tensor:
         return velocity_error(y, self.target(batch))

@@ -1,8 +1,5 @@
 """Flows as files: arrays in the equation's units, and a table."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from lit_implicit.files import replace_whole
+from lit_implicit.predictions import solution_columns, write_table
 from lit_implicit_flow.batch import FlowBatch
 from lit_implicit_flow.equation import velocity
 from lit_implicit_flow.measures import equation_residual, relative_error
@@ -30,8 +28,6 @@ def write_flows(y: Tensor, solution: "Solution | None", batch: FlowBatch, folder
         batch: The forces.
         folder: Where the files go; made if missing.
     """
-    from lit_implicit.solvers import Status
-
     folder.mkdir(parents=True, exist_ok=True)
     y = y.detach()
     vorticity = batch.x.physical_vorticity(y)
@@ -53,23 +49,5 @@ def write_flows(y: Tensor, solution: "Solution | None", batch: FlowBatch, folder
         if errors is not None:
             row["error"] = f"{errors[i]:.3g}"
         row["equation_residual"] = f"{residuals[i]:.3g}"
-        if solution is not None:
-            row["n_iter"] = int(solution.n_iter[i])
-            row["relative_residual"] = f"{float(solution.relative_residual[i]):.1e}"
-            row["status"] = Status(int(solution.status[i])).name
-        rows.append(row)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    with replace_whole(path.with_suffix(".csv")) as file:
-        file.write(text.getvalue().encode())
-
-
-def read_rows(folder: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the rows of all tables below a folder, in the order of the flows."""
-    rows: list[Mapping[str, Any]] = []
-    for path in sorted(folder.rglob("flows_*.csv"), key=lambda path: path.name):
-        with path.open(newline="", encoding="utf-8") as file:
-            rows += csv.DictReader(file)
-    return rows
+        rows.append(row | solution_columns(solution, i))
+    write_table(rows, path.with_suffix(".csv"))

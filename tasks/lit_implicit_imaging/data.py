@@ -7,7 +7,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from lit_implicit.data import DTYPES, EpochDataLoader
+from lit_implicit.data import DTYPES, EpochDataLoader, batch_options
 from lit_implicit.errors import ConfigError
 from lit_implicit_imaging.data_arguments import check_arguments
 from lit_implicit_imaging.folders import SPLITS, find_splits, read_split
@@ -133,7 +133,7 @@ class ImagingDataModule(LightningDataModule):
             seed=self.seed,
             trainer=self.trainer,
             with_epoch=True,
-            **self._options(),
+            **batch_options(self.num_workers),
         )
 
     def val_dataloader(self) -> Any:
@@ -198,16 +198,4 @@ class ImagingDataModule(LightningDataModule):
         return OwnPhotographs(find_files(self.files), kernel, self.noise[0], DTYPES[self.dtype])
 
     def _loader(self, samples: Dataset[Any], batch_size: int) -> Any:
-        return DataLoader(samples, batch_size=batch_size, **self._options())
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "collate_fn": _whole,
-        }
-
-
-def _whole(batch: Any) -> Any:
-    """Pass a batch on: `ImagingSamples` makes whole ones."""
-    return batch
+        return DataLoader(samples, batch_size=batch_size, **batch_options(self.num_workers))

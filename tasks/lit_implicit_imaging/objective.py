@@ -11,12 +11,13 @@ from torchmetrics import MetricCollection
 
 from lit_implicit.errors import DataError
 from lit_implicit.objective import AbstractObjective, Mode, Perturbed
+from lit_implicit.predictions import read_tables
 from lit_implicit_imaging.batch import ImagingInput
 from lit_implicit_imaging.blur import blur
 from lit_implicit_imaging.gallery import draw_answers, draw_iterates
 from lit_implicit_imaging.measures import psnr, squared_error
 from lit_implicit_imaging.modes import MODES, pattern
-from lit_implicit_imaging.output import read_rows, write_images
+from lit_implicit_imaging.output import write_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -163,7 +164,7 @@ class ImagingObjective(AbstractObjective):
 
     def summary(self, folder: Path) -> Sequence[Mapping[str, Any]]:
         """Return a row for each image that was written."""
-        return read_rows(folder)
+        return read_tables(folder, "images_*.csv")
 
 
 def _norm(image: Tensor) -> Tensor:

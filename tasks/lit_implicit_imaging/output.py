@@ -1,14 +1,12 @@
 """Restored photographs as files: a PNG each, and a table."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from lit_implicit.files import replace_whole
+from lit_implicit.predictions import solution_columns, write_table
 from lit_implicit_imaging.batch import ImagingBatch
 from lit_implicit_imaging.measures import psnr
 
@@ -25,8 +23,6 @@ def write_images(y: Tensor, solution: "Solution | None", batch: ImagingBatch, fo
         batch: The photographs.
         folder: Where the files go; made if missing.
     """
-    from lit_implicit.solvers import Status
-
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     decibels = None if batch.target is None else psnr(y, batch.target).tolist()
@@ -36,27 +32,8 @@ def write_images(y: Tensor, solution: "Solution | None", batch: ImagingBatch, fo
         row: dict[str, Any] = {"file": file, "restored": path.name}
         if decibels is not None:
             row["psnr"] = f"{decibels[i]:.2f}"
-        if solution is not None:
-            row["n_iter"] = int(solution.n_iter[i])
-            row["relative_residual"] = f"{float(solution.relative_residual[i]):.1e}"
-            row["status"] = Status(int(solution.status[i])).name
-        rows.append(row)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    with replace_whole(folder / f"images_{int(batch.index[0]):05d}.csv") as out:
-        out.write(text.getvalue().encode())
-
-
-def read_rows(folder: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the rows of all tables below a folder, in the order of the photographs."""
-    tables = sorted(folder.rglob("images_*.csv"), key=lambda path: path.name)
-    rows: list[Mapping[str, Any]] = []
-    for path in tables:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows += csv.DictReader(file)
-    return rows
+        rows.append(row | solution_columns(solution, i))
+    write_table(rows, folder / f"images_{int(batch.index[0]):05d}.csv")
 
 
 def _write_png(image: Tensor, path: Path) -> None:

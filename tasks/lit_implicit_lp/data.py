@@ -7,7 +7,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from lit_implicit.data import DTYPES, EpochDataLoader
+from lit_implicit.data import DTYPES, EpochDataLoader, batch_options
 from lit_implicit_lp.cache import LabelCache
 from lit_implicit_lp.data_arguments import check_arguments
 from lit_implicit_lp.generator import Family, Size
@@ -154,7 +154,7 @@ class LPDataModule(LightningDataModule):
             self.batch_size,
             seed=self.seed,
             trainer=self.trainer,
-            **self._options(),
+            **batch_options(self.num_workers),
         )
 
     def val_dataloader(self) -> Any:
@@ -168,18 +168,13 @@ class LPDataModule(LightningDataModule):
     def predict_dataloader(self) -> Any:
         """Return the files, each a batch, where there are any; else the test batches."""
         if self._files is not None:
-            return DataLoader(self._files, batch_size=1, **self._options())
+            return DataLoader(self._files, batch_size=1, **batch_options(self.num_workers))
         return self.test_dataloader()
 
     def _loader(self, split: str, batch_size: int) -> Any:
-        return DataLoader(self._graphs[split], batch_size=batch_size, **self._options())
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "collate_fn": _whole,
-        }
+        return DataLoader(
+            self._graphs[split], batch_size=batch_size, **batch_options(self.num_workers)
+        )
 
     def _cache(self, split: str) -> LabelCache:
         modes = self.perturb_modes if split in self.perturb_splits else ()
@@ -188,8 +183,3 @@ class LPDataModule(LightningDataModule):
             self.seed, STREAMS[split], self.sizes, modes, float(self.perturb_norm), family
         )
         return LabelCache(self.root, settings)
-
-
-def _whole(batch: Any) -> Any:
-    """Pass a batch on: `LPGraphs` makes whole ones."""
-    return batch

@@ -1,13 +1,11 @@
 """What a person gets to see of predicted solutions: a picture and two tables."""
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lit_implicit.files import replace_whole
+from lit_implicit.predictions import solution_columns, write_table
 from lit_implicit_lp.metrics import objective_value, violation
 
 if TYPE_CHECKING:
@@ -55,8 +53,6 @@ def write_predictions(
         error: Error of each program, shape `(n,)`.
         folder: Where `programs_*.csv` and `solutions_*.csv` go; made if missing.
     """
-    from lit_implicit.solvers import Status
-
     folder.mkdir(parents=True, exist_ok=True)
     programs = {
         "index": batch.index,
@@ -65,12 +61,8 @@ def write_predictions(
         "optimal_objective": batch.objective,
         "violation": violation(y, batch),
     }
-    columns = {name: column.tolist() for name, column in programs.items()}
-    if solution is not None:
-        columns["n_iter"] = solution.n_iter.tolist()
-        columns["relative_residual"] = solution.relative_residual.tolist()
-        columns["status"] = [Status(code).name for code in solution.status.tolist()]
-    _write(folder / f"programs_{int(batch.index[0]):06d}.csv", columns)
+    rows = [row | solution_columns(solution, i) for i, row in enumerate(_rows(programs))]
+    write_table(rows, folder / f"programs_{int(batch.index[0]):06d}.csv")
     variables = {
         "index": batch.index[batch.batch],
         "variable": (batch.batch.new_ones(len(y)).cumsum(0) - 1) - batch.ptr[batch.batch],
@@ -79,14 +71,9 @@ def write_predictions(
         "lower": batch.lower,
         "upper": batch.upper,
     }
-    columns = {name: column.tolist() for name, column in variables.items()}
-    _write(folder / f"solutions_{int(batch.index[0]):06d}.csv", columns)
+    write_table(_rows(variables), folder / f"solutions_{int(batch.index[0]):06d}.csv")
 
 
-def _write(path: Path, columns: dict[str, list[Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    with replace_whole(path) as file:
-        file.write(text.getvalue().encode())
+def _rows(columns: dict[str, Tensor]) -> list[dict[str, Any]]:
+    values = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in values]

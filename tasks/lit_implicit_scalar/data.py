@@ -7,7 +7,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lit_implicit.data import DTYPES, EpochDataLoader, check_data_arguments
+from lit_implicit.data import DTYPES, EpochDataLoader, batch_options, check_data_arguments
 from lit_implicit.errors import ConfigError
 from lit_implicit.module import ImplicitLightningModule
 from lit_implicit_scalar.points import SPLITS, ScalarBatch, draw_points, make_batch
@@ -89,7 +89,7 @@ class ScalarDataModule(LightningDataModule):
             self.batch_size,
             seed=self.seed,
             trainer=self.trainer,
-            collate_fn=_whole,
+            **batch_options(),
         )
 
     def val_dataloader(self) -> Any:
@@ -107,7 +107,7 @@ class ScalarDataModule(LightningDataModule):
     def _evaluation(self, split: str) -> Any:
         points = _Points(self._batches[split])
         # By keyword: Lightning makes the loader again for `predict`, and fails on positions.
-        return DataLoader(points, batch_size=self.eval_batch_size, collate_fn=_whole)
+        return DataLoader(points, batch_size=self.eval_batch_size, **batch_options())
 
     def _check_model(self, module: Any, stage: str | None) -> None:
         if not isinstance(module, ImplicitLightningModule):
@@ -165,8 +165,3 @@ class _Points(Dataset[ScalarBatch]):
 
     def __getitems__(self, indices: list[int]) -> ScalarBatch:
         return self.whole.select(torch.tensor(indices))
-
-
-def _whole(batch: Any) -> Any:
-    """Pass a batch on: `_Points` makes whole ones."""
-    return batch

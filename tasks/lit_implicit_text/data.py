@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
-from lit_implicit.data import EpochDataLoader, check_data_arguments
+from lit_implicit.data import EpochDataLoader, batch_options, check_data_arguments
 from lit_implicit_text.agreement import check_model
 from lit_implicit_text.encoding import Encoded, TextBatch, make_batch
 from lit_implicit_text.find_tokenizer import read_tokenizer
@@ -134,7 +134,7 @@ class TextDataModule(LightningDataModule):
             seed=self.seed,
             trainer=self.trainer,
             with_epoch=True,
-            **self._options(),
+            **batch_options(self.num_workers),
         )
 
     def val_dataloader(self) -> Any:
@@ -178,14 +178,9 @@ class TextDataModule(LightningDataModule):
         return TextSamples(source, split, self.tokenizer, self.context, most, self.seed)
 
     def _loader(self, samples: "TextSamples") -> Any:
-        return DataLoader(samples, batch_size=self.eval_batch_size, **self._options())
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "collate_fn": _whole,
-        }
+        return DataLoader(
+            samples, batch_size=self.eval_batch_size, **batch_options(self.num_workers)
+        )
 
 
 class TextSamples(Dataset[TextBatch]):
@@ -234,8 +229,3 @@ class TextSamples(Dataset[TextBatch]):
     def _get(self, index: int, epoch: int) -> Encoded:
         number = self.numbers[index]
         return self.source.get(self.split, number, epoch, self.tokenizer, self.context)
-
-
-def _whole(batch: Any) -> Any:
-    """Pass a batch on: `TextSamples` makes whole ones."""
-    return batch
