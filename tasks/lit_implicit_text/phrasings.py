@@ -1,10 +1,9 @@
-"""How the built-in corpus asks what a word means: directly, or at the end of a little story.
+"""How the built-in corpus asks what a word means: in a domain, or in the words of somebody.
 
-A question names the domain by its name, by a person who works in it, or by a place of it. In a
-story people are introduced by what they do, or by whom they work with, and one of them is asked
-for. So the domain is at the end of a chain: who is meant, with whom that person works, what the
-latter does, and what the word means there. Every link is a look elsewhere in the story, which is
-told in any order, beside a second chain that leads to another sense of the same word.
+A question names the domain by its name, by a person who works in it, or by a place of it; or it
+names somebody of the cast, or the teacher of somebody, or the boss of that teacher. So the
+domain may stand at the end of a chain: who is named, who taught that person, who hired the
+latter, what that one does, and what the word means there. None of it is told in the question.
 """
 
 DIRECT = {
@@ -39,15 +38,15 @@ PERSONAL = {
         "What is {word}, if one asks {person}?",
     ),
 }
-"""Questions about a person, by split: somebody of a trade, or the hero of a story."""
+"""Questions about a person, by split: somebody of a trade, or of the cast."""
 
-TRADE = "{name} is {person}."
-LINK = "{name} works with {other}."
+ABOUT = ("Who is {person}?", "What do you know of {person}?")
+"""Questions about one of the cast, asked in training alone."""
 
-LINKS = (0, 1, 2)
-"""Lengths of stories: from the person who is asked for to the one whose trade is told."""
+FACT = "{name} is {trade}, taught by {teacher} and hired by {boss}."
 
-NAMES = (
-    "Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Ida", "Jonas", "Kate",
-    "Leo", "Maria", "Noah", "Olga", "Paul",
-)  # fmt: skip
+LINKS = {"teacher": "the teacher of {person}", "boss": "the boss of {person}"}
+"""What leads from one person to another."""
+
+LENGTHS = (0, 1, 2, 3)
+"""Lengths of chains: how many links lie between the name and who is meant."""

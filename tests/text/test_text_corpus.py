@@ -6,8 +6,10 @@ from string import Formatter
 
 import pytest
 
-from lit_implicit_text.corpus import corpus_length, corpus_sample, senses, ways
-from lit_implicit_text.phrasings import DIRECT, PERSONAL
+from lit_implicit_text.cast import NAMES, cast
+from lit_implicit_text.corpus import corpus_length, corpus_sample, ways
+from lit_implicit_text.phrasings import ABOUT, DIRECT, LENGTHS, PERSONAL
+from lit_implicit_text.senses import domains, senses
 
 SPLITS = ("train", "val", "test")
 
@@ -68,45 +70,59 @@ def test_every_phrasing_names_the_word_and_one_thing_more(split):
         assert ("person" in fields) == (phrasing in PERSONAL[split])
 
 
-def told_by(story):
-    """Follow a story by hand: who does what, directly or through those they work with."""
-    trades = dict(re.findall(r"(\w+) is (an? [a-z ]+)\.", story))
-    links = dict(re.findall(r"(\w+) works with (\w+)\.", story))
+def test_everybody_works_elsewhere_and_each_map_leads_to_everybody():
+    people = cast()
+    assert tuple(people) == NAMES
+    assert [person.domain for person in people.values()] == list(domains().values())
+    for link in ("teacher", "boss"):
+        assert {getattr(person, link) for person in people.values()} == set(NAMES)
+        assert all(getattr(person, link) != person.name for person in people.values())
+    # Who is meant depends on the order of the links, whoever is named.
+    orders = ((people[p.teacher].boss, people[p.boss].teacher) for p in people.values())
+    assert all(one != other for one, other in orders)
 
-    def trade_of(name):
-        n_links = 0
-        while name in links:
-            name, n_links = links[name], n_links + 1
-        return trades[name], n_links
 
-    return {name: trade_of(name) for name in {*trades, *links}}
+def who(phrase):
+    """Follow a chain by hand: from the name at its end, link by link."""
+    words = phrase.split()
+    person = cast()[words[-1]]
+    links = [word for word in words if word in ("teacher", "boss")]
+    for link in reversed(links):
+        person = cast()[getattr(person, link)]
+    return person, len(links)
+
+
+CHAIN = re.compile(rf"((?:[Tt]he (?:teacher|boss) of )*(?:{'|'.join(NAMES)}))\b")
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_chain_of_a_story_leads_to_the_sense_and_that_of_its_contrast_to_another(split):
-    by_answer = {sense.explanation: sense for sense in senses()}
-    orders = Counter()
+def test_a_chain_leads_to_the_sense_and_that_of_the_contrast_to_another(split):
+    seen = Counter()
     for index in range(corpus_length(split)):
         phrasing, n_links = ways(split)[index % len(ways(split))]
         if n_links is None:
             continue
+        sense = senses()[index // len(ways(split))]
         sample = corpus_sample(split, index, 0)
-        sense = by_answer[sample.answer]
-        told = told_by(sample.prompt)
-        assert len(told) == 2 * (n_links + 1)
-        # One word tells the two prompts apart: who is asked for.
-        pairs = zip(plain(sample.prompt), plain(sample.contrast), strict=True)
-        (differing,) = {(a.capitalize(), b.capitalize()) for a, b in pairs if a != b}
-        own, other = differing
-        question = phrasing.format(word=sense.word, person=own, Person=own)
-        assert sample.prompt.endswith(f" {question}")
-        assert told[own] == (sense.domain.person, n_links)
-        trade, length = told[other]
-        assert trade in {domain.person for domain in sense.others}
-        assert length == n_links
-        orders[sample.prompt.index(sense.domain.person) < sample.prompt.index(trade)] += 1
-    # Which of the two trades is meant cannot be guessed from their order: about half and half.
-    assert min(orders.values()) > 0.45 * sum(orders.values())
+        (own,), (other,) = CHAIN.findall(sample.prompt), CHAIN.findall(sample.contrast)
+        assert who(own)[1] == n_links
+        assert who(own)[0].domain == sense.domain
+        assert who(other)[0].domain in sense.others
+        # The name tells the two prompts apart, and nothing else does.
+        assert sample.prompt.replace(own.split()[-1], "") == sample.contrast.replace(
+            other.split()[-1], ""
+        )
+        if phrasing in ABOUT:
+            assert split == "train"
+            person = who(own)[0]
+            trade = re.escape(person.domain.person)
+            said = rf"{person.name} is {trade}, .*{person.teacher}.*{person.boss}\."
+            assert re.fullmatch(said, sample.answer)
+        else:
+            assert sample.answer == sense.explanation
+            assert sense.word in plain(sample.prompt)
+        seen[n_links] += 1
+    assert set(seen) == set(LENGTHS)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -130,12 +146,12 @@ def test_the_contrast_of_a_direct_question_asks_for_another_sense_in_the_same_wo
 
 
 def test_samples_are_functions_of_seed_epoch_and_index():
-    stories = [i for i in range(200) if ways("train")[i % len(ways("train"))][1] is not None]
+    chains = [i for i in range(300) if (ways("train")[i % len(ways("train"))][1] or 0) > 1]
 
     def drawn(seed, epoch):
-        return [corpus_sample("train", i, seed, epoch) for i in stories]
+        return [corpus_sample("train", i, seed, epoch) for i in chains]
 
     assert drawn(0, 0) == drawn(0, 0)
     assert drawn(0, 0) != drawn(0, 1) != drawn(1, 1)
-    # The epoch changes who is in the story, not what is asked: the answers stay in their places.
+    # The epoch changes the way to the person, not what is asked: answers stay in their places.
     assert [s.answer for s in drawn(0, 0)] == [s.answer for s in drawn(5, 7)]

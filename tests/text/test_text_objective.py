@@ -9,9 +9,9 @@ from text_problem import BYTES, batch_of, logits_of
 
 from lit_implicit import Equilibrium, Picard, Unrolled
 from lit_implicit.probes import measure_lipschitz_curve
-from lit_implicit_text.corpus import senses
 from lit_implicit_text.objective import TextObjective
 from lit_implicit_text.operator import LoopedTransformer
+from lit_implicit_text.senses import senses
 
 OBJECTIVE = TextObjective(width=8)
 THREE = batch_of(("ab", "xyz"), ("c", "x"), ("quite long", "y"))
