@@ -1,5 +1,6 @@
 """The built-in corpus: each sense in each way of asking, as samples."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -46,13 +47,22 @@ def corpus_sample(split: str, index: int, seed: int, epoch: int = 0) -> TextSamp
     other = sense.others[stream.integers(len(sense.others))]
     links = None if n_links is None else tuple(stream.choice(list(LINKS), n_links).tolist())
     prompt, contrast = (
-        _ask(phrasing, sense.word, domain, links) for domain in (sense.domain, other)
+        ask(phrasing, sense.word, domain, links) for domain in (sense.domain, other)
     )
     answer = _about(sense.domain) if phrasing in ABOUT else sense.explanation
     return TextSample(prompt, answer, contrast)
 
 
-def _ask(phrasing: str, word: str, domain: Domain, links: tuple[str, ...] | None) -> str:
+def ask(phrasing: str, word: str, domain: Domain, links: Sequence[str] | None) -> str:
+    """Return the question what a word means in a domain.
+
+    Args:
+        phrasing: How it is asked, with fields as those of `phrasings.py`.
+        word: The word.
+        domain: The domain.
+        links: What leads from one of the cast to who works in the domain, the last link first;
+            None means that the question names the domain or a trade.
+    """
     person = domain.person if links is None else _chain(domain, links)
     return phrasing.format(
         word=word,
@@ -64,7 +74,7 @@ def _ask(phrasing: str, word: str, domain: Domain, links: tuple[str, ...] | None
     )
 
 
-def _chain(domain: Domain, links: tuple[str, ...]) -> str:
+def _chain(domain: Domain, links: Sequence[str]) -> str:
     """Return words for who works in a domain: links, the last one first, and a name."""
     text = name_before(person_of(domain), links)
     for link in reversed(links):
