@@ -42,6 +42,8 @@ class TextDataModule(LightningDataModule):
         prompts: Prompts to answer, for `predict` alone.
         tokenizer: `bpe`, trained on the texts; `bytes`; or a tokenizer.json, its folder, or a name
             on the hub.
+        tokenizer_revision: Branch, tag or commit of a tokenizer on the hub; null means its main
+            branch.
         vocab_size: Most tokens of a `bpe` that is trained, at least 258.
         stop_tokens: Ids that end an answer, for a tokenizer.json.
         context: Most tokens of a sample, prompt and answer together; of plain text, all windows'.
@@ -63,6 +65,7 @@ class TextDataModule(LightningDataModule):
         pairs: str | None = None,
         prompts: Sequence[str] = (),
         tokenizer: str = "bpe",
+        tokenizer_revision: str | None = None,
         vocab_size: int = 512,
         stop_tokens: Sequence[int] = (),
         context: int = 96,
@@ -77,7 +80,8 @@ class TextDataModule(LightningDataModule):
         super().__init__()
         self.root, self.pairs = root, pairs
         self.prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
-        self.tokenizer_name, self.vocab_size = tokenizer, vocab_size
+        self.tokenizer_name, self.tokenizer_revision = tokenizer, tokenizer_revision
+        self.vocab_size = vocab_size
         self.stop_tokens, self.context = tuple(stop_tokens), context
         self.n_samples = {"train": n_train, "val": n_val, "test": n_test}
         self.seed, self.num_workers = seed, num_workers
@@ -164,7 +168,7 @@ class TextDataModule(LightningDataModule):
             return ByteTokenizer(self.source.has_answers)
         if self.tokenizer_name == "bpe":
             return train_bpe(self.source.texts(), self.vocab_size, self.source.has_answers)
-        return read_tokenizer(self.tokenizer_name, self.stop_tokens)
+        return read_tokenizer(self.tokenizer_name, self.stop_tokens, self.tokenizer_revision)
 
     def _has_checkpoint(self) -> bool:
         return self.trainer is not None and self.trainer.ckpt_path is not None
