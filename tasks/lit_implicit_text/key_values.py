@@ -89,8 +89,8 @@ class KeyValues:
         if not len(early):
             return
         taken, least = taken[early][:, None, None, None, None, None], int(taken.min())
-        where = (slice(None), slice(None), place.rows[early, None], slice(None))
-        where = (*where, place.positions[early])
+        every, rows, positions = slice(None), place.rows[early, None], place.positions[early]
+        where = (every, every, rows, every, positions)
         entries = self.steps[least - 1][where]  # (k, length, blocks, 2, heads, head_dim)
         for later, step in enumerate(self.steps[least:], start=least):
             entries = torch.where(taken > later, step[where], entries)
