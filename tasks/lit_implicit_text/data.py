@@ -1,6 +1,7 @@
 """Texts for training, validation and test, and prompts to be answered."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lit_implicit.data import EpochDataLoader, batch_options, check_data_arguments
 from lit_implicit_text.agreement import check_model
+from lit_implicit_text.arranging import by_length
 from lit_implicit_text.encoding import Encoded, TextBatch, make_batch
 from lit_implicit_text.find_tokenizer import read_tokenizer
 from lit_implicit_text.readers import read_pairs
@@ -52,6 +54,9 @@ class TextDataModule(LightningDataModule):
         n_test: Most samples to test and predict on.
         seed: Seed of what is drawn and of the order of training, at least 0.
         batch_size: Samples in a batch of training, per process.
+        sorted_batches: Batches of training that share their samples out by length, so that texts of
+            like length are together: 8 save a third of the time of a step on the built-in corpus,
+            which padding takes otherwise. 1 leaves samples as they were drawn.
         eval_batch_size: Samples in a batch of validation, test and prediction.
         num_workers: Processes that make batches; tokens of a small corpus take no time.
 
@@ -74,6 +79,7 @@ class TextDataModule(LightningDataModule):
         n_test: int | None = None,
         seed: int = 0,
         batch_size: int = 64,
+        sorted_batches: int = 1,
         eval_batch_size: int = 128,
         num_workers: int = 0,
     ) -> None:
@@ -86,8 +92,10 @@ class TextDataModule(LightningDataModule):
         self.n_samples = {"train": n_train, "val": n_val, "test": n_test}
         self.seed, self.num_workers = seed, num_workers
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.sorted_batches = sorted_batches
         least = {f"n_{split}": (n, 1) for split, n in self.n_samples.items() if n is not None}
         least |= {"vocab_size": (vocab_size, 258), "context": (context, 2)}
+        least |= {"sorted_batches": (sorted_batches, 1)}
         check_data_arguments(self, least)
         self._source: AbstractSource | None = None
         self._tokenizer: AbstractTokenizer | None = None
@@ -132,12 +140,16 @@ class TextDataModule(LightningDataModule):
 
     def train_dataloader(self) -> Any:
         """Return the training batches, in an order that is a function of (seed, epoch)."""
+        samples, arrange = self._samples(self.source, "train"), None
+        if self.sorted_batches > 1:
+            arrange = partial(by_length, samples, self.batch_size, self.sorted_batches, self.seed)
         return EpochDataLoader(
-            self._samples(self.source, "train"),
+            samples,
             self.batch_size,
             seed=self.seed,
             trainer=self.trainer,
             with_epoch=True,
+            arrange=arrange,
             **batch_options(self.num_workers),
         )
 
@@ -229,6 +241,10 @@ class TextSamples(Dataset[TextBatch]):
 
     def __getitem__(self, item: Any) -> TextBatch:
         return self.__getitems__([item])
+
+    def n_tokens(self, index: int, epoch: int) -> int:
+        """Return the length of a sample."""
+        return len(self._get(index, epoch).tokens)
 
     def _get(self, index: int, epoch: int) -> Encoded:
         number = self.numbers[index]
