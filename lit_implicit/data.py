@@ -1,6 +1,6 @@
 """What data modules share: batches in an order that can be repeated, and checks of arguments."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,6 +26,9 @@ class EpochDataLoader(DataLoader[Any]):
         sampler: Takes the place of the shuffled order (Lightning's `overfit_batches` does so).
         with_epoch: Ask the dataset for `(epoch, index)` in place of `index`, so that what it draws
             can be a function of both, in worker processes too. A `sampler` asks as it likes.
+        arrange: Puts the numbers that a rank has in an epoch into another order, by
+            `(epoch, numbers) -> numbers`, a function of both: samples of like length into one
+            batch, say. None leaves them as they were shuffled.
         options: Further arguments of torch's `DataLoader`.
     """
 
@@ -38,10 +41,11 @@ class EpochDataLoader(DataLoader[Any]):
         trainer: Trainer | None = None,
         sampler: Sampler[Any] | None = None,
         with_epoch: bool = False,
+        arrange: Callable[[int, Sequence[int]], Sequence[int]] | None = None,
         **options: Any,
     ) -> None:
         # By these names Lightning makes the loader again.
-        self.seed, self.trainer, self.with_epoch = seed, trainer, with_epoch
+        self.seed, self.trainer, self.with_epoch, self.arrange = seed, trainer, with_epoch, arrange
         self._epoch = self._n_batches = 0  # given out so far
         self._resume_from: tuple[int, int] | None = None
         if sampler is None:
@@ -52,7 +56,7 @@ class EpochDataLoader(DataLoader[Any]):
                 shuffle=True,
                 seed=seed,
             )
-            sampler.with_epoch = with_epoch
+            sampler.with_epoch, sampler.arrange = with_epoch, arrange
         super().__init__(dataset, batch_size=batch_size, sampler=sampler, **options)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -83,10 +87,14 @@ class _EpochSampler(DistributedSampler[Any]):
 
     n_skipped = 0
     with_epoch = False
+    arrange: Callable[[int, Sequence[int]], Sequence[int]] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         n_skipped, self.n_skipped = self.n_skipped, 0
-        numbers = islice(super().__iter__(), n_skipped, None)
+        order: Iterator[int] = super().__iter__()
+        if self.arrange is not None:
+            order = iter(self.arrange(self.epoch, list(order)))
+        numbers = islice(order, n_skipped, None)
         return ((self.epoch, i) for i in numbers) if self.with_epoch else numbers
 
 

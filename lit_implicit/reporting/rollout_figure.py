@@ -15,7 +15,7 @@ _CHARACTERS = 100  # of a line across the figure
 
 
 def draw_rollout_curve(curve: RolloutCurve, title: str, trained: int | None = None) -> "Figure":
-    """Draw each score with its spread, the seconds of an answer, and a table of a few answers.
+    """Draw each score with its spread, the seconds of a sample, and a table of a few answers.
 
     The band of a score whose geometric mean is drawn reaches from it by its factor of spread, else
     by the standard deviation, which is left out of shares (values of 0 and 1 alone).
@@ -37,7 +37,7 @@ def draw_rollout_curve(curve: RolloutCurve, title: str, trained: int | None = No
         _draw_score(axes, curve.times, name, score, f"C{number}")
     seconds = panels[n_panels - 1]
     seconds.plot(curve.times, curve.seconds, marker=".", color="gray")
-    seconds.set_ylabel(f"seconds per answer\n(batches of {curve.batch_size})")
+    seconds.set_ylabel(f"seconds per sample\n(batches of {curve.batch_size})")
     seconds.set_xlabel("iterations t (log scale)")
     for axes in panels[:n_panels]:
         axes.set_xscale("log", base=2)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lit_implicit.errors import DataError
 from lit_implicit_text.batch import TextInput
-from lit_implicit_text.samples import TextSample
+from lit_implicit_text.samples import TextSample, check_characters
 from lit_implicit_text.vocabulary import AbstractTokenizer
 
 
@@ -56,6 +56,7 @@ def _prompt_tokens(
 ) -> list[int]:
     if not prompt.strip():
         raise DataError(f"The prompt of {origin} is empty. Ask something.")
+    check_characters(prompt, f"The prompt of {origin}")
     tokens = tokenizer.prompt(prompt)
     if len(tokens) >= context:  # there must be room for an answer
         raise DataError(

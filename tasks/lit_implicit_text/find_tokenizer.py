@@ -32,19 +32,22 @@ def tokenizer_in(checkpoint: str | Path) -> AbstractTokenizer:
     return tokenizer_of(state["tokenizer"])
 
 
-def read_tokenizer(place: str, stop_tokens: Sequence[int] = ()) -> AbstractTokenizer:
+def read_tokenizer(
+    place: str, stop_tokens: Sequence[int] = (), revision: str | None = None
+) -> AbstractTokenizer:
     """Read a `tokenizer.json`.
 
     Args:
         place: The file, a folder that holds it, or a name on the hub such as `owner/model`.
         stop_tokens: Ids that end an answer.
+        revision: Branch, tag or commit on the hub; None means its main branch.
 
     Raises:
         DataError: If there is none, it cannot be fetched, or is no tokenizer.
     """
     from tokenizers import Tokenizer
 
-    path = _find(place)
+    path = _find(place, revision)
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as err:  # the library raises nothing narrower
@@ -54,7 +57,7 @@ def read_tokenizer(place: str, stop_tokens: Sequence[int] = ()) -> AbstractToken
     return LibraryTokenizer(tokenizer, stop_tokens)
 
 
-def _find(place: str) -> Path:
+def _find(place: str, revision: str | None) -> Path:
     path = Path(place).expanduser()
     if path.is_dir():
         path = path / _FILE
@@ -71,7 +74,7 @@ def _find(place: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(place, _FILE))
+        return Path(hf_hub_download(place, _FILE, revision=revision))
     except Exception as err:  # no network, no such name, no leave: many kinds of errors
         raise DataError(
             f"`data.tokenizer`: {_FILE!r} of {place!r} could not be fetched from the hub "

@@ -55,38 +55,51 @@ class BlockMemory:
 class KeyValues:
     """Keys and values of a stack of blocks, of each step that applies it.
 
-    One tensor, made once: `2 * n_iter * n_blocks * n * capacity * width` numbers.
+    A step takes memory once a text comes to it: `2 * n_blocks * n * capacity * width` numbers. It
+    begins as a copy of the step before it, whose entries stand for it at earlier positions.
 
     Args:
         sizes: Heads and their width.
-        n_iter: How often the stack is applied; 1 outside of the loop.
-        n_blocks: Its blocks.
+        n_blocks: The stack's blocks.
         n: Number of samples.
         capacity: Most positions.
         like: A tensor of the dtype and device that are wanted.
     """
 
     def __init__(
-        self, sizes: TextSizes, n_iter: int, n_blocks: int, n: int, capacity: int, like: Tensor
+        self, sizes: TextSizes, n_blocks: int, n: int, capacity: int, like: Tensor
     ) -> None:
         # Zeros: what is not seen is multiplied by zero, and memory as it comes may hold NaN.
-        self.store = like.new_zeros(
-            n_iter, n_blocks, 2, n, sizes.heads, capacity, sizes.head_dim
-        )  # fmt: skip
+        self.steps = [like.new_zeros(n_blocks, 2, n, sizes.heads, capacity, sizes.head_dim)]
 
     def at(self, step: int, place: Place) -> list[BlockMemory]:
-        """Return the memories of the blocks in a step, counted from 0."""
-        return [BlockMemory(block, place) for block in self.store[step]]
+        """Return the memories of the blocks in a step: one that is there, or the next."""
+        if step == len(self.steps):
+            self.steps.append(self.steps[-1].clone())
+        return [BlockMemory(block, place) for block in self.steps[step]]
 
-    def repeat(self, step: int, place: Place) -> None:
-        """Let the entries of a step stand for all later ones, which will not be taken."""
-        rows, positions = place.rows[:, None], place.positions
-        last = self.store[step][:, :, rows, :, positions]  # (m, length, blocks, 2, heads, head_dim)
-        self.store[step + 1 :, :, :, rows, :, positions] = last[:, :, None]
+    def repeat(self, taken: Tensor, place: Place) -> None:
+        """Let the entries of each sample's last step stand for later ones, which it did not take.
+
+        Args:
+            taken: Steps that each sample took at the place's positions, shape `(m,)`, at least 1.
+            place: The place of all samples.
+        """
+        early = (taken < len(self.steps)).nonzero()[:, 0]
+        if not len(early):
+            return
+        taken, least = taken[early][:, None, None, None, None, None], int(taken.min())
+        every, rows, positions = slice(None), place.rows[early, None], place.positions[early]
+        where = (every, every, rows, every, positions)
+        entries = self.steps[least - 1][where]  # (k, length, blocks, 2, heads, head_dim)
+        for later, step in enumerate(self.steps[least:], start=least):
+            entries = torch.where(taken > later, step[where], entries)
+            step[where] = entries
 
     def move(self, to: Tensor, source: Tensor) -> None:
         """Copy rows `source` to rows `to`, both of shape `(k,)`, int64."""
-        self.store[:, :, :, to] = self.store[:, :, :, source]
+        for step in self.steps:
+            step[:, :, to] = step[:, :, source]
 
 
 def cache_bytes(sizes: TextSizes, n_iter: int, capacity: int, dtype: torch.dtype) -> int:

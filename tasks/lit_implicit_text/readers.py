@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_implicit.errors import DataError
-from lit_implicit_text.samples import TextSample
+from lit_implicit_text.samples import TextSample, check_characters
 
 PAIR_COLUMNS = ("input 1", "input 2")
 _KNOWN_COLUMNS = {"index", *PAIR_COLUMNS}
@@ -72,11 +72,7 @@ def _question(content: Any, origin: str) -> TextSample:
             )
         if not content[name].strip():
             raise DataError(f"{_start(origin)} has an empty {name}.")
-        if any("\ud800" <= c <= "\udfff" for c in content[name]):
-            raise DataError(
-                f"{_start(origin)}: {name} holds half of a surrogate pair, as \\ud83d alone: no "
-                "character. Write the character itself, or both halves."
-            )
+        check_characters(content[name], f"{_start(origin)}: {name}")
     return TextSample(content["prompt"], content["answer"], origin=origin)
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from lit_implicit.layout import Dense
 from lit_implicit.solvers import relative_residual
+from lit_implicit.solvers.base import is_time_to_look
 from lit_implicit_text.attention import Sight
 from lit_implicit_text.batch import TextInput
 from lit_implicit_text.blocks import apply_stack
@@ -43,9 +44,9 @@ class RememberedTexts(AbstractTexts):
         self.lengths, self.capacity = x.lengths, capacity
         self.end = int(x.lengths.max())
         sizes, n, like = operator.sizes, len(x.lengths), operator.wte.weight
-        self.prelude = KeyValues(sizes, 1, sizes.prelude, n, capacity, like)
-        self.core = KeyValues(sizes, n_iter, sizes.core, n, capacity, like)
-        self.coda = KeyValues(sizes, 1, sizes.coda, n, capacity, like)
+        self.prelude = KeyValues(sizes, sizes.prelude, n, capacity, like)
+        self.core = KeyValues(sizes, sizes.core, n, capacity, like)
+        self.coda = KeyValues(sizes, sizes.coda, n, capacity, like)
 
     def read(self) -> Guess:
         x, lengths = self.x, self.lengths
@@ -105,26 +106,35 @@ class RememberedTexts(AbstractTexts):
         self, embedding: Tensor, sight: Sight, place: Place, inside: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the last state of the present positions, and the iterations of each sample."""
-        core = self.operator.core
+        core, whole = self.operator.core, place
         injection = core.inject(embedding)
         z = only_inside(self.operator.start_at(place.positions, embedding), inside)
-        ends, n_iter = z.clone(), torch.full_like(self.lengths, self.n_iter)
-        rows = place.rows
+        rows, ends = place.rows, z.clone()
+        n_iter = torch.full_like(self.lengths, self.n_iter)
+        unseen: list[tuple[Tensor, Tensor]] = []  # states and residuals since the last look
         for step in range(self.n_iter):
             before = z
             z = only_inside(core(z, injection, sight, self.core.at(step, place)), inside)
-            if self.rtol is None or step + 1 == self.n_iter:
+            if self.rtol is None:
                 continue
             layout = Dense(len(z))
-            leaves = relative_residual(layout.norm(z - before), layout.norm(z)) <= self.rtol
-            if not leaves.any():
+            unseen.append((z, relative_residual(layout.norm(z - before), layout.norm(z))))
+            if not is_time_to_look(step, z.device) and step + 1 < self.n_iter:
                 continue
-            ends[rows[leaves]], n_iter[rows[leaves]] = z[leaves], step + 1
-            self.core.repeat(step, place.select(leaves))
-            stays = ~leaves
+            stands = (torch.stack([residual for _, residual in unseen]) <= self.rtol).cpu()
+            seen, unseen = unseen, []
+            if not stands.any():
+                continue
+            stays = torch.ones(len(rows), dtype=torch.bool)
+            for back, ((state, _), stands_now) in enumerate(zip(seen, stands, strict=True)):
+                leaves = stays & stands_now
+                ends[rows[leaves]] = state[leaves]
+                n_iter[rows[leaves]] = step + 2 - len(seen) + back
+                stays &= ~leaves
             rows, z, injection, inside = rows[stays], z[stays], injection[stays], inside[stays]
             sight, place = sight.select(stays), place.select(stays)
             if not len(rows):
-                return ends, n_iter
+                break
         ends[rows] = z
+        self.core.repeat(n_iter, whole)
         return ends, n_iter

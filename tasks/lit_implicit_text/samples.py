@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from lit_implicit.errors import DataError
+
 
 class TextSample(NamedTuple):
     """A prompt and what is known of it.
@@ -17,3 +19,21 @@ class TextSample(NamedTuple):
     answer: str | None = None
     contrast: str | None = None
     origin: str = "the corpus"
+
+
+def check_characters(text: str, what: str) -> None:
+    """Refuse a text with half of a surrogate pair, which has no bytes: no tokenizer takes it.
+
+    Args:
+        text: The text.
+        what: Whose it is, to begin a message with.
+
+    Raises:
+        DataError: If there is one.
+    """
+    halves = [c for c in text if "\ud800" <= c <= "\udfff"]
+    if halves:
+        raise DataError(
+            f"{what} holds half of a surrogate pair, {halves[0]!a} alone: no character. Write "
+            "the character itself, in UTF-8, or both halves."
+        )

@@ -84,6 +84,10 @@ def read_json(path: Path) -> Mapping[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as err:
+        raise CheckpointError(
+            f"{str(path)!r} is nested too deeply to describe a model. Fetch it again."
+        ) from err
     except (OSError, ValueError) as err:
         reason = err.strerror if isinstance(err, OSError) else err
         raise CheckpointError(f"{str(path)!r} cannot be read: {reason}. Fetch it again.") from err

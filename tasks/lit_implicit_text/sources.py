@@ -158,19 +158,29 @@ def find_source(root: str | None, seed: int) -> AbstractSource:
         )
     if (path / "train.jsonl").is_file():
         return SampleSource({split: read_questions(path / f"{split}.jsonl") for split in SPLITS})
-    files = sorted(path.rglob("*.txt"))
+    return PassageSource(_passages(path), seed)
+
+
+def _passages(folder: Path) -> dict[str, str]:
+    """Return the text of each split: its share of each file."""
+    files = sorted(folder.rglob("*.txt"))
     whole = [text for text in map(read_text, files) if text.strip()]
     if not whole:
         raise DataError(
-            f"`data.root` {root!r} holds neither train.jsonl nor a .txt file with text."
+            f"`data.root` {str(folder)!r} holds neither train.jsonl nor a .txt file with text."
         )
-    return PassageSource(
-        {
-            split: "\n".join(t[int(first * len(t)) : int(last * len(t))] for t in whole)
-            for split, (first, last) in _SHARES.items()
-        },
-        seed,
-    )
+    texts = {
+        split: "\n".join(t[int(first * len(t)) : int(last * len(t))] for t in whole)
+        for split, (first, last) in _SHARES.items()
+    }
+    if empty := [split for split, text in texts.items() if not text.strip()]:
+        n, names = sum(map(len, whole)), ", ".join(repr(str(file)) for file in files[:3])
+        raise DataError(
+            f"{names}{' and others' if len(files) > 3 else ''}: {n} characters are too few, none "
+            f"falls into {' and '.join(empty)}. Each file gives 80 % of its text for training, "
+            "10 % each for validation and test. Give longer ones."
+        )
+    return texts
 
 
 def _by_hash(samples: Sequence[TextSample], path: Path) -> dict[str, list[TextSample]]:

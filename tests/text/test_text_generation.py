@@ -179,6 +179,31 @@ def test_early_exit_lets_later_tokens_see_the_last_step_taken(rtol):
     assert len(seen) > 2  # exits at different steps
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("every", [3, 4, 20])
+def test_looking_seldom_as_on_a_gpu_changes_no_answer_and_no_count(every, monkeypatch):
+    operator, x = model(torch.float64), texts((9, 3, 1, 6, 2, 9, 5, 7))
+    expected = generate(operator, x, 12, 10, STOP, rtol=0.3)
+    monkeypatch.setattr(
+        "lit_implicit_text.remembered.is_time_to_look", lambda k, device: (k + 1) % every == 0
+    )
+    seldom = generate(operator, x, 12, 10, STOP, rtol=0.3)
+    assert torch.equal(seldom.tokens, expected.tokens)
+    assert torch.equal(seldom.n_iter, expected.n_iter)
+    assert torch.equal(seldom.flops, expected.flops)
+    assert len(set(expected.n_iter.tolist())) > 2
+
+
+def test_steps_that_no_text_takes_need_no_memory():
+    from lit_implicit_text.remembered import RememberedTexts
+
+    with torch.no_grad():
+        made = RememberedTexts(model(), texts((9, 3, 1, 6)), 500, 20, 0.8)
+        most = int(made.read().n_iter.max())
+    assert 1 < most < 500
+    assert len(made.core.steps) == most
+
+
 def test_early_exit_leaves_the_batch_and_saves_operations():
     operator, x = model(), texts((9, 3, 1, 6, 2, 9, 5, 7))
     full = generate(operator, x, 16, 10, [])
@@ -205,7 +230,7 @@ def test_tolerance_that_is_never_met_changes_nothing():
 @torch.no_grad()
 def test_core_flops_are_those_of_its_products():
     operator, seen = model(), 7
-    store = KeyValues(operator.sizes, 1, 2, 1, 10, operator.wte.weight)
+    store = KeyValues(operator.sizes, 2, 1, 10, operator.wte.weight)
     place = Place(torch.tensor([0]), torch.tensor([[seen - 1]]), seen)
     sight = Sight(operator.rotations(place.positions), torch.ones(1, 1, 1, seen, dtype=torch.bool))
     z = torch.randn(1, 1, 24)

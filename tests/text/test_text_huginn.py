@@ -357,6 +357,12 @@ def test_an_index_names_files_of_its_folder_alone(tmp_path, file):
         Shards(tmp_path)
 
 
+def test_a_config_without_end_is_refused_in_one_line(tmp_path):
+    (tmp_path / "config.json").write_text('{"a": ' + "[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"config.json' is nested too deeply"):
+        HuginnTransformer(str(tmp_path))
+
+
 def test_a_null_in_the_config_is_no_number(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"mean_recurrence": None}))
     with pytest.raises(CheckpointError, match="no number `mean_recurrence`"):

@@ -7,6 +7,7 @@ import torch
 from huginn_reference import Reference
 from looped_problem import SIZES, looped, public_tensors, texts
 
+from lit_implicit import Equilibrium, Implicit, JacobianFree, Picard, Unrolled
 from lit_implicit.errors import DataError
 from lit_implicit.testing import operator_checks
 from lit_implicit_text.batch import TextInput
@@ -42,6 +43,30 @@ def test_states_and_logits_are_those_of_the_formulas():
             torch.testing.assert_close(z[row, :length], s)
         logits = operator.decode(found[-1], c)[row, :length]
         torch.testing.assert_close(logits, reference.logits(s))
+
+
+def test_implicit_gradients_are_those_of_deep_unrolling():
+    operator, x = looped(), texts(offset=0.1)
+    with torch.no_grad():  # the state's half of the adapter: so small that G contracts
+        operator.core.adapter.weight[:, : SIZES["width"]].mul_(0.1)
+    draw = torch.randn(*x.tokens.shape, 40, generator=torch.Generator().manual_seed(1)).double()
+    draw[~x.inside()] = 0  # logits at the padding mean nothing
+
+    def gradients(solver, adjoint):
+        x.offset.requires_grad_()
+        y, solution = Equilibrium(operator, solver, adjoint)(x)
+        tensors = (x.offset, *operator.parameters())
+        return solution, torch.autograd.grad((y * draw).sum(), tensors)
+
+    solution, found = gradients(Picard(rtol=1e-13, max_iter=200), Implicit())
+    assert solution.converged.all()
+    assert (solution.n_iter > 8).all()  # one step would not do
+    _, expected = gradients(Picard(rtol=0.0, max_iter=60), Unrolled())
+    for own, deep in zip(found, expected, strict=True):
+        assert deep.norm() > 0
+        torch.testing.assert_close(own, deep, rtol=1e-8, atol=1e-9)
+    _, one = gradients(Picard(rtol=1e-13, max_iter=200), JacobianFree())
+    assert (one[0] - expected[0]).norm() > 1e-3 * expected[0].norm()  # exactness is seen
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from lit_implicit_text.agreement import check_model
 from lit_implicit_text.data import TextDataModule
 from lit_implicit_text.readers import read_pairs, read_questions, read_text
 from lit_implicit_text.samples import TextSample
-from lit_implicit_text.sources import SampleSource, find_source
+from lit_implicit_text.sources import PassageSource, SampleSource, find_source
 
 GOOD = '{"prompt": "a?", "answer": "b."}'
 
@@ -123,6 +123,23 @@ def prepared(**settings):
     data = TextDataModule(tokenizer="bytes", **settings)
     data.setup("predict")
     return data
+
+
+def test_a_text_too_short_for_its_splits_is_named(tmp_path):
+    write(tmp_path / "short.txt", "abcd")
+    with pytest.raises(DataError, match=r"short.txt': 4 characters are too few, .* into val\. "):
+        find_source(str(tmp_path), 0)
+    write(tmp_path / "long.txt", "a bc d ef g " * 10)
+    assert isinstance(find_source(str(tmp_path), 0), PassageSource)
+
+
+def test_half_a_character_in_a_prompt_is_told():
+    data = TextDataModule(prompts=["good?", "what \udcff?"], tokenizer="bytes")
+    with pytest.raises(
+        DataError, match=r"prompt of number 2 of .*prompts` holds half of a"
+    ) as told:
+        data.predict_dataloader()
+    str(told.value).encode()  # the message itself can be printed
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n"])

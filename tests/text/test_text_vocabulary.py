@@ -114,12 +114,16 @@ def test_what_is_no_tokenizer_is_told_in_one_line(tmp_path):
 
 
 def test_a_name_on_the_hub_that_cannot_be_fetched_says_what_to_put_where(monkeypatch):
-    def refuse(name, file):
+    asked = []
+
+    def refuse(name, file, revision):
+        asked.append(revision)
         raise OSError("no network\nand more")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
     with pytest.raises(DataError) as told:
-        read_tokenizer("owner/model")
+        read_tokenizer("owner/model", revision="v2")
+    assert asked == ["v2"]
     assert (
         "'tokenizer.json' of 'owner/model' could not be fetched from the hub (no network)"
         in str(told.value)
