@@ -48,5 +48,5 @@ FACT = "{name} is {trade}, taught by {teacher} and hired by {boss}."
 LINKS = {"teacher": "the teacher of {person}", "boss": "the boss of {person}"}
 """What leads from one person to another."""
 
-LENGTHS = (0, 1, 2, 3)
+LENGTHS = (0, 1, 2)
 """Lengths of chains: how many links lie between the name and who is meant."""
