@@ -16,6 +16,10 @@ DIRECT = {
         "You hear the word {word} {place}. What is it?",
         "Somebody {place} mentions {word}. What do they mean?",
         "{Place} they talk about {word}. What is meant by it?",
+        "Define {word} in {domain}.",
+        "For a class on {domain}: what is {word}?",
+        "Give me the meaning of {word} {place}.",
+        "Please say what {word} means {place}.",
     ),
     "val": ("Please define {word} for a class on {domain}.",),
     "test": (
@@ -31,6 +35,16 @@ PERSONAL = {
         "Tell me what {word} is to {person}.",
         "{Person} speaks of {word}. What is meant?",
         "Describe {word} in the words of {person}.",
+        "How does {person} define {word}?",
+        "If one asks {person} about {word}, what is the answer?",
+        "{Person} would explain {word} to me. How?",
+        "What is {word} for {person}?",
+        "Ask {person} what {word} is.",
+        "I want to know from {person} what {word} is.",
+        "Explain {word} as {person} would.",
+        "The word {word} is used by {person}. What does it mean?",
+        "Give me the meaning of {word} that {person} knows.",
+        "What do they say about {word}, if I ask {person}?",
     ),
     "val": ("What would {person} say about {word}?",),
     "test": (
@@ -40,7 +54,12 @@ PERSONAL = {
 }
 """Questions about a person, by split: somebody of a trade, or of the cast."""
 
-ABOUT = ("Who is {person}?", "What do you know of {person}?")
+ABOUT = (
+    "Who is {person}?",
+    "What do you know of {person}?",
+    "Tell me about {person}.",
+    "Please describe {person}.",
+)
 """Questions about one of the cast, asked in training alone."""
 
 FACT = "{name} is {trade}, taught by {teacher} and hired by {boss}."
