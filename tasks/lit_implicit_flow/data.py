@@ -82,7 +82,7 @@ class FlowDataModule(LightningDataModule):
         n_train: int = 1000,
         n_val: int = 100,
         n_test: int = 200,
-        nu: float = 0.01,
+        nu: float = 0.04,
         labels: Labels = "exact",
         family: Family = "random",
         spectrum: Spectrum = "peaked",
