@@ -201,6 +201,14 @@ def test_own_forces_that_are_refused(tmp_path, array, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04no archive", b"\x93NUMPY\x01\x00"])
+def test_own_files_that_are_cut_short_are_named(tmp_path, content):
+    path = tmp_path / "f.npy"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"Cannot read .*f.npy' of `data.files`: .*numpy.save"):
+        FlowDataModule(files=[str(path)]).setup("predict")
+
+
 def test_own_forces_of_several_resolutions_are_refused(tmp_path):
     for side in (16, 24):
         np.save(tmp_path / f"{side}.npy", force_of(fields(side, 1, max_wavenumber=2), NU).numpy())
