@@ -78,6 +78,13 @@ def test_mean_and_divergent_part_are_taken_out_and_told_once(folder, told):
     assert off(test.x.physical_force()[:1], torch.from_numpy(clean)[None]) < 1e-12
 
 
+@pytest.mark.parametrize(("nu", "asked"), [(NU, False), (0.2 * NU, True)])
+def test_a_viscosity_that_is_not_the_datas_is_told(folder, told, nu, asked):
+    data(folder, nu=nu)
+    assert len(told) == 3
+    assert all((f"best with {NU}: is `data.nu` that of these data?" in t) == asked for t in told)
+
+
 def write(folder, **changes):
     content = {**example(0), **changes}
     np.save(folder / "example_00000.npy", {k: v for k, v in content.items() if v is not None})
