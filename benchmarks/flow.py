@@ -49,7 +49,6 @@ def main(args: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--rounds", type=int, default=5, help="turns that are timed")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what a second is")
     parser.add_argument("--quick", action="store_true", help="tiny, one turn: a trial run")
-    parser.add_argument("--nu", type=float, default=0.01, help="viscosity")
     parser.add_argument("--weights", type=Path, help="checkpoint")
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     given = parser.parse_args(args)
@@ -70,7 +69,7 @@ def main(args: list[str] | None = None) -> dict[str, Any]:
         "date": date.today().isoformat(), **where, "threads": given.threads,
         "rounds": given.rounds, "quick": given.quick, "clock": given.clock,
         "load_average": load_average, "points": case.batch.x.force.shape[-1],
-        "batch_size": len(case.batch.index), "nu": given.nu,
+        "batch_size": len(case.batch.index), "nu": float(case.batch.x.viscosity[0]),
         "weights": "trained" if given.weights else "drawn, lifting scaled",
         "parameters": count_parameters(case.operator), "spectral_radius": case.spectral_radius,
         "rows": rows, "targets": targets(rows),
@@ -87,11 +86,11 @@ def main(args: list[str] | None = None) -> dict[str, Any]:
 def _case(given: argparse.Namespace) -> FlowCase:
     torch.manual_seed(0)
     side, n = (16, 2) if given.quick else (32, 32)
-    data = FlowDataModule(resolution=side, nu=given.nu, max_wavenumber=3 if given.quick else 5)
+    data = FlowDataModule(resolution=side, max_wavenumber=3 if given.quick else 5)
     w, scales = data.vorticity_rms * data.family.draw(side, 0, 2, range(n)), data.scales
-    numbers = (given.nu, scales.force, scales.vorticity)
+    numbers = (data.nu, scales.force, scales.vorticity)
     x = FlowInput(
-        force_of(w, given.nu) / scales.force, *(torch.full((n,), number) for number in numbers)
+        force_of(w, data.nu) / scales.force, *(torch.full((n,), number) for number in numbers)
     )
     batch = FlowBatch(x, w[:, None] / scales.vorticity, torch.arange(n))
     batch = map_tensors(lambda t: t.float() if t.is_floating_point() else t, batch)

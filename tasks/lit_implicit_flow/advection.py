@@ -52,7 +52,7 @@ class AdvectionMatrix:
         # Not by indexing with brackets, which takes six times as long.
         direct, mate = (parts.index_select(1, place) for place in self.places)
         found = torch.addcmul(direct * self.factors[0], mate, self.factors[1])
-        return found.unflatten(1, self.shape)
+        return found.reshape(-1, *self.shape)
 
 
 def _entries(rows: Tensor, columns: Tensor, n: int, sign: int) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,7 @@ class PointwiseLinear(nn.Conv2d):
         assert self.bias is not None
         weight = self.weight.flatten(1).expand(len(z), -1, -1)
         found = torch.baddbmm(self.bias[:, None], weight, z.flatten(2))
-        return found.unflatten(2, z.shape[2:])
+        return found.reshape(*found.shape[:2], *z.shape[2:])
 
 
 def instance_norm(width: int) -> nn.GroupNorm:
