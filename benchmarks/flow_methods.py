@@ -1,8 +1,9 @@
 """Training steps of the same operator by torchdeq and by lit-implicit.
 
-- torchdeq: `get_deq` with relative stops, `ift=True` for exact gradients (backward by the same
-  method) and `grad=3, tau=0.8` for phantom ones; its Anderson at its defaults, and with a ridge
-  that small residuals need (1e-8).
+- torchdeq: `get_deq` with relative stops, `ift=True` for exact gradients and `grad=3, tau=0.8` for
+  phantom ones; plain iteration, its Anderson at its defaults, both ways, and Anderson with a ridge
+  that small residuals need (1e-8), with plain iteration backward: its ridge is absolute, and
+  gradients are small.
 - lit-implicit: `Equilibrium(operator, solver, adjoint)(x)`, `Implicit()` or `JacobianFree(3, 0.8)`.
 
 One tolerance rules the forward and the backward solve. A step is encoding, solve, decoding, loss
@@ -38,7 +39,13 @@ Run = Callable[[], Any]
 register_solver("anderson, ridge 1e-8", partial(get_solver("anderson"), lam=1e-8))
 
 SOLVERS: dict[str, AbstractSolver] = {"Picard": Picard(), "Anderson": Anderson(), "Auto": Auto()}
-RIVALS = ("fixed_point_iter", "anderson", "anderson, ridge 1e-8")
+_PLAIN = "fixed_point_iter"
+RIVALS = {
+    _PLAIN: (_PLAIN, _PLAIN),
+    "anderson": ("anderson", "anderson"),
+    "anderson, ridge 1e-8": ("anderson, ridge 1e-8", _PLAIN),
+}
+"""Names of the forward and of the backward solver."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +82,14 @@ def _our_step(case: FlowCase, kind: str, name: str, rtol: float) -> Run:
 
 
 def _rival_step(case: FlowCase, kind: str, name: str, rtol: float) -> Run:
+    forward, back = RIVALS[name]
     backward: dict[str, Any] = (
-        {"ift": True, "b_solver": name, "b_max_iter": MAX_ITER, "b_tol": rtol, "b_stop_mode": "rel"}
+        {"ift": True, "b_solver": back, "b_max_iter": MAX_ITER, "b_tol": rtol, "b_stop_mode": "rel"}
         if kind == EXACT
         else {"ift": False, "grad": STEPS, "tau": DAMPING}
     )
     deq = torchdeq.get_deq(
-        f_solver=name, f_max_iter=MAX_ITER, f_tol=rtol, f_stop_mode="rel", **backward
+        f_solver=forward, f_max_iter=MAX_ITER, f_tol=rtol, f_stop_mode="rel", **backward
     ).train()
     operator = case.operator
 
