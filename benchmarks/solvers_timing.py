@@ -11,17 +11,22 @@ import torch
 _LEAST = 0.01
 """Seconds that one measurement takes at least; shorter runs are repeated in it."""
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""Seconds that pass, or those that the processor gave this process: for a CPU with other work."""
+
 Runs = Mapping[str, Callable[[], Any]]
 
 
-def seconds(run: Callable[[], Any], device: torch.device, number: int = 1) -> float:
+def seconds(
+    run: Callable[[], Any], device: torch.device, number: int = 1, clock: str = "wall"
+) -> float:
     """Return the seconds of a run, the device's work included: the mean of `number` in a row."""
     synchronize(device)
-    since = time.perf_counter()
+    since = CLOCKS[clock]()
     for _ in range(number):
         run()
     synchronize(device)
-    return (time.perf_counter() - since) / number
+    return (CLOCKS[clock]() - since) / number
 
 
 def synchronize(device: torch.device) -> None:
@@ -31,7 +36,12 @@ def synchronize(device: torch.device) -> None:
 
 
 def in_turns(
-    runs: Runs, device: torch.device, rounds: int, always: Collection[str] = (), factor: float = 2.0
+    runs: Runs,
+    device: torch.device,
+    rounds: int,
+    always: Collection[str] = (),
+    factor: float = 2.0,
+    clock: str = "wall",
 ) -> dict[str, list[float]]:
     """Return the seconds of each run in each round, A B C A B C ...
 
@@ -45,8 +55,9 @@ def in_turns(
         rounds: How many, without the first.
         always: Families that take part, however slow, and that others are not measured by.
         factor: As said.
+        clock: One of `CLOCKS`.
     """
-    first = {name: seconds(run, device) for name, run in runs.items()}
+    first = {name: seconds(run, device, clock=clock) for name, run in runs.items()}
     number = {name: max(1, math.ceil(_LEAST / taken)) for name, taken in first.items()}
     best: dict[str, float] = {}
     for name, taken in first.items():
@@ -61,7 +72,7 @@ def in_turns(
     found = {name: [] if name in chosen else [taken] for name, taken in first.items()}
     for _ in range(rounds):
         for name in chosen:
-            found[name].append(seconds(runs[name], device, number[name]))
+            found[name].append(seconds(runs[name], device, number[name], clock))
     return found
 
 

@@ -97,6 +97,10 @@ class LipschitzCurveProbe(AbstractProbe):
             "double": self.double_precision,
             "seed": seed,
         }
+        # A mode without a sample costs as much as any other: T calls of G, in vain.
+        perturbed = {mode: p for mode, p in perturbed.items() if bool(p.valid.any())}
+        if not perturbed:
+            return
         if "pairs" in self.estimators:
             pairs = pair_slopes(model, objective, batch, perturbed, self.n_iter, **settings)
             for mode, p in perturbed.items():

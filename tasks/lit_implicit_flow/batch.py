@@ -1,6 +1,7 @@
 """A batch of flows: what the network sees of them, and the truth."""
 
 from dataclasses import dataclass, replace
+from itertools import compress
 
 from torch import Tensor
 
@@ -57,7 +58,7 @@ class FlowBatch:
 
     def select(self, keep: Tensor) -> "FlowBatch":
         """Return the flows in `keep` (`(n,)`, boolean)."""
-        names = tuple(n for n, kept in zip(self.names, keep.tolist(), strict=False) if kept)
+        names = self.names and tuple(compress(self.names, keep.tolist()))
         target = None if self.target is None else self.target[keep]
         x = select_samples(self.x, keep)
         return replace(self, x=x, target=target, index=self.index[keep], names=names)

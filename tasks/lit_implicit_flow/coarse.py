@@ -1,8 +1,11 @@
 """The linearised equation on a few long waves, as a dense matrix, and its direct solve."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+from lit_implicit_flow.advection import AdvectionMatrix
 from lit_implicit_flow.spectral import Spectral
 from lit_implicit_flow.waves import amplitudes, half_plane, spectrum_of
 
@@ -21,8 +24,8 @@ class CoarseSolve:
 
     def __init__(self, w: Tensor, nu: Tensor, limit: int) -> None:
         self.spectral = Spectral.of(w)
-        self.waves = half_plane(min(limit, (w.shape[-1] - 1) // 2)).to(w.device)
-        matrix = advection_matrix(torch.fft.fft2(w, norm="forward"), self.waves, self.waves)
+        self.waves, advection = _waves(limit, w.shape[-1], w.dtype, w.device)
+        matrix = advection(self.spectral.transform(w))
         square = self.waves.square().sum(dim=1).to(w).repeat(2)
         matrix = matrix / (nu[:, None, None] * square[:, None])
         matrix.diagonal(dim1=1, dim2=2).add_(1.0)
@@ -37,35 +40,10 @@ class CoarseSolve:
         return r + self.spectral.field(spectrum_of(change, self.waves, self.spectral.n))
 
 
-def advection_matrix(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return u . grad w' + u' . grad w as a real matrix, from amplitudes of w' to its amplitudes.
-
-    On a wave q the linearised advection puts, at k = p + q, (p x q) (1 / |p|^2 - 1 / |q|^2) w_p.
-
-    Args:
-        table: Spectra of w as of `torch.fft.fft2(w, norm="forward")`, shape `(n, N, N)`.
-        rows: Wave vectors k, one of each pair k, -k, shape `(rows, 2)`.
-        columns: Wave vectors q, likewise, shape `(columns, 2)`.
-
-    Returns:
-        Shape `(n, 2 rows, 2 columns)`: of both sides, the real parts and then the imaginary ones.
-    """
-    plus, minus = (_coupling(table, rows, sign * columns) for sign in (1, -1))
-    # Of a real field the amplitude at -q is the conjugate of that at q.
-    total, difference = plus + minus, plus - minus
-    real = torch.cat([total.real, -difference.imag], dim=2)
-    imag = torch.cat([total.imag, difference.real], dim=2)
-    return torch.cat([real, imag], dim=1)
-
-
-def _coupling(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return what each wave q puts at each k, shape `(n, rows, columns)`."""
-    n = table.shape[-1]
-    k, q = rows[:, None], columns[None]
-    p = k - q
-    cross = p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]
-    squares = (v.square().sum(dim=-1).to(table.real.dtype) for v in (p, q))
-    inverse = [torch.where(s > 0, 1.0 / s.clamp_min(1), 0.0) for s in squares]
-    known = (2 * p.abs() < n).all(dim=-1)
-    factor = cross * (inverse[0] - inverse[1]) * known
-    return table[:, p[..., 0] % n, p[..., 1] % n] * factor
+@lru_cache(maxsize=4)
+def _waves(
+    limit: int, n: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, AdvectionMatrix]:
+    with torch.inference_mode(False):  # kept for later calls
+        waves = half_plane(min(limit, (n - 1) // 2)).to(device)
+        return waves, AdvectionMatrix.of(waves, waves, n, dtype)

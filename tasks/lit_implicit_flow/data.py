@@ -3,24 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from lit_implicit.data import DTYPES, EpochDataLoader, batch_options
-from lit_implicit_flow import fno_deq
-from lit_implicit_flow.cache import FlowCache
 from lit_implicit_flow.data_arguments import check_arguments
-from lit_implicit_flow.equation import force_of, relative_residual
 from lit_implicit_flow.family import Family, FlowFamily, Spectrum
-from lit_implicit_flow.forces import sound_forces
 from lit_implicit_flow.labels import FlowSettings, Labels
 from lit_implicit_flow.own_forces import read_forces
 from lit_implicit_flow.samples import FlowSamples, Scales
-
-STREAMS = {"train": 0, "val": 1, "test": 2}
-"""Streams of the generator: no two splits share a flow."""
+from lit_implicit_flow.sources import STREAMS, MadeFlows, ReadFlows
 
 
 class FlowDataModule(LightningDataModule):
@@ -124,25 +116,18 @@ class FlowDataModule(LightningDataModule):
         self._scales: Scales | None = None
 
     def prepare_data(self) -> None:
-        """Make the flows that are not in the cache. Lightning calls this once per node.
+        """Make the flows that the command needs and the cache has not. Lightning calls it per node.
 
         Raises:
             DataError: If the cache cannot be used, or the solver fails for most forces.
         """
-        is_exact = self.labels == "exact"  # the solver's labels tell a unit of vorticities
-        predicts = self.trainer is not None and self.trainer.state.fn == "predict"
-        if self.folder is not None or (self.files and predicts and is_exact):
-            return
-        for split, n in self.n_flows.items():
-            title = f"making flows ({split})" if self.progress else None
-            cache = self._cache(split)
-            try:
-                cache.ensure(n, progress=title)
-            except (KeyboardInterrupt, SystemExit):
-                rank_zero_info(
-                    f"What was made is kept in {str(cache.folder)!r}: the next run goes on there."
-                )
-                raise
+        stage = None if self.trainer is None else self.trainer.state.fn
+        command = "" if stage is None else stage.value
+        needed = {"validate": ("val",), "test": ("test",), "predict": ("test",)}
+        splits = needed.get(command, tuple(STREAMS))
+        if self.files and command == "predict":
+            splits = ()
+        self._source.prepare(splits, self.vorticity_scale, progress=self.progress)
 
     def setup(self, stage: str | None = None) -> None:
         """Load the splits that the stage needs, or read the files; None does both.
@@ -158,7 +143,7 @@ class FlowDataModule(LightningDataModule):
         splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage or "", ("test",))
         for split in tuple(STREAMS) if stage is None else splits:
             if split not in self._samples:
-                force, vorticity, names = self._read(split)
+                force, vorticity, names = self._source.read(split, DTYPES[self.dtype])
                 shift_seed = self.seed if self.shifts and split == "train" else None
                 self._samples[split] = FlowSamples(
                     force, vorticity, self.nu, self.scales, shift_seed=shift_seed, names=names
@@ -172,7 +157,7 @@ class FlowDataModule(LightningDataModule):
         seed or the resolution; with `solver` the vorticity's is that of the first labels.
         """
         if self._scales is None:
-            found = fno_deq.SCALES if self.folder is not None else self._natural_scales()
+            found = self._source.scales(self.vorticity_scale)
             self._scales = Scales(
                 force=found.force if self.force_scale is None else self.force_scale,
                 vorticity=found.vorticity if self.vorticity_scale is None else self.vorticity_scale,
@@ -202,48 +187,17 @@ class FlowDataModule(LightningDataModule):
         """Return the forces of the files, where there are any; else the test batches."""
         return self.test_dataloader() if self._own is None else self._loader(self._own)
 
-    def _natural_scales(self) -> Scales:
-        if self.labels == "exact":
-            limit = self.family.max_wavenumber
-            w = self.vorticity_rms * self.family.draw(4 * limit + 2, 0, 0, range(256))
-            return Scales(_rms(force_of(w, self.nu)), self.vorticity_rms)
-        if self.vorticity_scale is not None:  # no need of the labels
-            return Scales(self.force_rms / 2**0.5, self.vorticity_scale)
-        first = self._cache("train").load(1, torch.float64, whole_chunk=True)
-        return Scales(self.force_rms / 2**0.5, _rms(first[2]))
-
-    def _read(self, split: str) -> tuple[torch.Tensor, torch.Tensor, Sequence[str]]:
-        """Return forces, vorticities and file names of a split."""
-        n, dtype = self.n_flows[split], DTYPES[self.dtype]
-        if self.folder is None:
-            _, force, vorticity = self._cache(split).load(n, dtype)
-            return force, vorticity, ()
-        chosen = fno_deq.examples_of(self.folder, split, self.n_flows)
-        force, vorticity = fno_deq.read_examples(chosen, self.frame, self.stride, dtype)
-        force = sound_forces(force, f"`data.folder` ({split})")
-        left = relative_residual(vorticity, force, self.nu).median()
-        rank_zero_info(
-            f"`data.folder` ({split}): at `data.nu` {self.nu} the pairs leave a relative residual "
-            f"of {float(left):.2g} in the equation (median)."
-        )
-        return force, vorticity, [path.name for path in chosen]
-
-    def _cache(self, split: str) -> FlowCache:
+    @property
+    def _source(self) -> MadeFlows | ReadFlows:
+        if self.folder is not None:
+            return ReadFlows(self.folder, self.frame, self.stride, self.nu, self.n_flows)
         rms = self.vorticity_rms if self.labels == "exact" else self.force_rms
-        return FlowCache(
-            self.root,
-            FlowSettings(
-                self.seed, STREAMS[split], self.resolution, float(self.nu), self.family,
-                self.labels, float(rms),
-            ),
-        )  # fmt: skip
+        settings = FlowSettings(
+            self.seed, 0, self.resolution, float(self.nu), self.family, self.labels, float(rms)
+        )
+        return MadeFlows(self.root, settings, self.n_flows)
 
     def _loader(self, samples: FlowSamples) -> Any:
         return DataLoader(
             samples, batch_size=self.eval_batch_size, **batch_options(self.num_workers)
         )
-
-
-def _rms(field: torch.Tensor) -> float:
-    """Return the root mean square to four digits: the same on all machines."""
-    return float(f"{float(field.square().mean().sqrt()):.4g}")

@@ -80,6 +80,17 @@ def relative_residual(vorticity: Tensor, force: Tensor, nu: float | Tensor) -> T
     return ratio
 
 
+def best_viscosity(vorticity: Tensor, force: Tensor) -> Tensor:
+    """Return the viscosity that leaves least in the equation, sample by sample.
+
+    The residual is linear in it: curl f - u . grad w is fitted by -Lap w, in 2-norms.
+    """
+    advection = balance(vorticity, 0.0)
+    given, viscous = curl(force) - advection, balance(vorticity, 1.0) - advection
+    found: Tensor = (given * viscous).sum(dim=(-2, -1)) / viscous.square().sum(dim=(-2, -1))
+    return found
+
+
 def linearized(vorticity: Tensor, change: Tensor, nu: float | Tensor) -> Tensor:
     """Return u . grad w' + u' . grad w - nu Lap w': the derivative of `balance` along w'.
 

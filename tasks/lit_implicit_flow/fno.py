@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from lit_implicit.operator import AbstractOperator
 from lit_implicit_flow.batch import FlowInput
-from lit_implicit_flow.fourier import FourierFrame, FourierLayer
+from lit_implicit_flow.fourier import FourierFrame, FourierLayer, instance_norm
 
 
 class FlowFNO(AbstractOperator):
@@ -43,7 +43,7 @@ class FlowFNO(AbstractOperator):
         if n_layers < 1:
             raise ValueError(f"`FlowFNO.n_layers` must be at least 1, got {n_layers}.")
         self.frame = FourierFrame(width, modes, padding, positions)
-        self.norm = nn.InstanceNorm2d(width)
+        self.norm = instance_norm(width)
         self.layers = nn.ModuleList(
             FourierLayer(width, modes, normalize=True) for _ in range(n_layers)
         )

@@ -1,5 +1,7 @@
 """Forces from elsewhere: what is refused, and what is taken out of them."""
 
+from collections.abc import Callable
+
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
@@ -34,6 +36,20 @@ def check_fields(fields: Tensor, where: str) -> None:
         )
 
 
+def in_parts(function: Callable[..., Tensor], *fields: Tensor, size: int = 256) -> Tensor:
+    """Apply a function of samples to some at a time.
+
+    The spectra of thousands of fields would take several times their memory.
+
+    Args:
+        function: From fields to a tensor, sample by sample.
+        fields: Shape `(n, ...)`.
+        size: How many samples at a time.
+    """
+    parts = zip(*(torch.split(field, size) for field in fields), strict=True)
+    return torch.cat([function(*part) for part in parts])
+
+
 def sound_forces(force: Tensor, where: str) -> Tensor:
     """Return the divergence-free parts of mean zero of forces, and say how much was taken out.
 
@@ -45,8 +61,7 @@ def sound_forces(force: Tensor, where: str) -> Tensor:
         DataError: If a force is not square, not finite, or has no curl at all.
     """
     check_fields(force, where)
-    # In parts: the spectra of thousands of forces would take several times their memory.
-    sound = torch.cat([project(part) for part in torch.split(force, 256)])
+    sound = in_parts(project, force)
     size = torch.linalg.vector_norm(force.flatten(1), dim=1)
     left = torch.linalg.vector_norm(sound.flatten(1), dim=1)
     if bool((none := left <= _ROUNDING * size).any()):

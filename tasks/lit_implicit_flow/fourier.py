@@ -4,6 +4,8 @@ import torch
 from neuralop.layers.spectral_convolution import SpectralConv
 from torch import Tensor, nn
 
+from lit_implicit.errors import ConfigError, DataError
+
 
 class FlowSpectralConv(SpectralConv):
     """neuraloperator's spectral convolution over wavenumbers -m .. m - 1 and 0 .. m - 1.
@@ -25,19 +27,63 @@ class FlowSpectralConv(SpectralConv):
             weight.copy_(torch.rand(weight.shape, dtype=weight.dtype) / width**2)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Convolve fields, shape `(n, width, rows, columns)`."""
+        """Convolve fields, shape `(n, width, rows, columns)`.
+
+        Along the rows only the m columns that are kept are transformed.
+
+        Raises:
+            ConfigError: If the weights were cast to half precision: they have lost what is
+                imaginary.
+        """
         rows, columns = z.shape[-2:]
         m = self.modes
+        given = self.weight.to_tensor()
+        if not given.is_complex():
+            raise ConfigError(
+                f"Spectral convolutions have complex weights, which {given.dtype} does not hold: "
+                "half of each number is lost. Use `--trainer.precision bf16-mixed` or "
+                "`16-mixed`, which leave weights as they are."
+            )
         # Transforms know no half precision.
         wide = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
-        spectrum = torch.fft.rfft2(wide, norm="forward")
-        low = torch.cat([spectrum[:, :, -m:, :m], spectrum[:, :, :m, :m]], dim=2)
-        weight = self.weight.to_tensor().to(low.dtype)
-        mixed = torch.einsum("nixy,ioxy->noxy", low, weight)
+        kept = torch.fft.rfft(wide, norm="forward")[..., :m]
+        spectrum = torch.fft.fft(kept, dim=-2, norm="forward")
+        low = torch.cat([spectrum[:, :, -m:], spectrum[:, :, :m]], dim=2)
+        mixed = torch.einsum("nixy,ioxy->noxy", low, given.to(low.dtype))
         gap = mixed.new_zeros(*mixed.shape[:2], rows - 2 * m, m)
         spectrum = torch.cat([mixed[:, :, m:], gap, mixed[:, :, :m]], dim=2)
-        field: Tensor = torch.fft.irfft2(spectrum, s=(rows, columns), norm="forward")
+        lines = torch.fft.ifft(spectrum, dim=-2, norm="forward")
+        field: Tensor = torch.fft.irfft(lines, n=columns, norm="forward")
         return field
+
+
+class PointwiseLinear(nn.Conv2d):
+    """A convolution with kernels of one point, as a product of matrices for each sample.
+
+    On a CPU that takes a fifth of the time of torch's convolution at 16 channels.
+
+    Args:
+        n_in: Number of channels given.
+        n_out: Number of channels returned.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map the channels of fields, shape `(n, n_in, rows, columns)`."""
+        assert self.bias is not None
+        weight = self.weight.flatten(1).expand(len(z), -1, -1)
+        found = torch.baddbmm(self.bias[:, None], weight, z.flatten(2))
+        return found.reshape(*found.shape[:2], *z.shape[2:])
+
+
+def instance_norm(width: int) -> nn.GroupNorm:
+    """Return the normalisation of each channel of each sample, without weights.
+
+    torch's `InstanceNorm2d` is the same function and takes several times as long on a CPU.
+    """
+    return nn.GroupNorm(width, width, affine=False)
 
 
 class FourierLayer(nn.Module):
@@ -53,9 +99,11 @@ class FourierLayer(nn.Module):
     def __init__(self, width: int, modes: int, *, normalize: bool, activate: bool = True) -> None:
         super().__init__()
         self.spectral = FlowSpectralConv(width, modes)
-        self.mlp = nn.Sequential(nn.Conv2d(width, width, 1), nn.GELU(), nn.Conv2d(width, width, 1))
-        self.skip = nn.Conv2d(width, width, 1)
-        self.norm = nn.InstanceNorm2d(width) if normalize else nn.Identity()
+        self.mlp = nn.Sequential(
+            PointwiseLinear(width, width), nn.GELU(), PointwiseLinear(width, width)
+        )
+        self.skip = PointwiseLinear(width, width)
+        self.norm = instance_norm(width) if normalize else nn.Identity()
         self.act = nn.GELU() if activate else nn.Identity()
 
     def forward(self, z: Tensor, injection: Tensor | None = None) -> Tensor:
@@ -84,21 +132,34 @@ class FourierFrame(nn.Module):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
         self.modes, self.padding, self.positions = modes, padding, positions
-        self.lift = nn.Conv2d(4 if positions else 2, width, 1)
+        self.lift = PointwiseLinear(4 if positions else 2, width)
         self.last = FourierLayer(width, modes, normalize=True, activate=False)
-        self.head = nn.Sequential(nn.Conv2d(width, 128, 1), nn.GELU(), nn.Conv2d(128, 1, 1))
+        self.head = nn.Sequential(PointwiseLinear(width, 128), nn.GELU(), PointwiseLinear(128, 1))
 
     def encode(self, force: Tensor) -> Tensor:
         """Lift forces, shape `(n, 2, N, N)`, to padded fields `(n, width, N + padding, ...)`.
 
         Raises:
-            ValueError: If there are fewer points a side than twice the modes.
+            ConfigError: If forces and weights differ in precision.
+            DataError: If a field is not square, or has fewer points a side than twice the modes.
         """
-        n, _, side, _ = force.shape
+        n, _, rows, side = force.shape
+        if rows != side:
+            raise DataError(
+                f"Expected forces of N x N points, got {rows} x {side}. The periodic square has as "
+                "many points along x as along y; cut or resample them."
+            )
         if side < 2 * self.modes:
-            raise ValueError(
+            raise DataError(
                 f"Expected at least {2 * self.modes} points a side, as `modes` is {self.modes}, "
                 f"got {side}. Take fewer modes, or data of a higher resolution."
+            )
+        dtype = self.lift.weight.dtype
+        is_cast = torch.is_autocast_enabled(force.device.type)  # but for double precision
+        if force.dtype != dtype and (torch.float64 in (force.dtype, dtype) or not is_cast):
+            raise ConfigError(
+                f"The forces are {force.dtype}, the network's weights {dtype}. `data.dtype: "
+                "float64` needs `--trainer.precision 64-true`."
             )
         if self.positions:
             points = torch.arange(side, dtype=force.dtype, device=force.device) / side

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from lit_implicit_flow.batch import FlowBatch
@@ -30,7 +31,10 @@ def draw_flows(y: Tensor, batch: FlowBatch) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    x, y = batch.x, y.detach()
+    n = min(_SHOWN, len(y))
+    shown = torch.arange(len(y), device=y.device) < n
+    batch, y = batch.select(shown), y.detach()[shown]
+    x = batch.x
     w, force = x.physical_vorticity(y), x.physical_force()
     truth = None if batch.target is None else x.physical_vorticity(batch.target)
     errors = None if batch.target is None else relative_error(y, batch.target)
@@ -38,7 +42,6 @@ def draw_flows(y: Tensor, batch: FlowBatch) -> "Figure":
     titles = ["curl f", "answer w", "residual", "streamlines"]
     if truth is not None:
         titles[1:2] = ["truth w", "answer w", "error"]
-    n = min(_SHOWN, len(w))
     figure = Figure(figsize=(2.5 * len(titles), 2.6 * n), layout="constrained")
     grid = figure.subplots(n, len(titles), squeeze=False)
     for row in range(n):

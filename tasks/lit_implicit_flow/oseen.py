@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lit_implicit.operator import AbstractOperator
+from lit_implicit_flow.advection import AdvectionMatrix
 from lit_implicit_flow.batch import FlowInput
-from lit_implicit_flow.coarse import advection_matrix
 from lit_implicit_flow.equation import curl
 from lit_implicit_flow.shells import ShellTable
 from lit_implicit_flow.spectral import Spectral
@@ -101,7 +101,7 @@ class FlowOseen(AbstractOperator):
         r = given - viscosity * w - s.advection(u, u)
         speed2 = u.square().sum(dim=-3).mean(dim=(-2, -1))
         damping = self._damping(r, given, 1 + (s.ky > 0))
-        long, mean = self._long(field, r, c.nu, damping)
+        long, mean = self._long(w, r, c.nu, damping)
         spectrum, weight, drag = (
             table(s.square) for table in (self.spectrum, self.weight, self.drag)
         )
@@ -110,7 +110,7 @@ class FlowOseen(AbstractOperator):
         short = s.kept * (s.square > self.waves**2)
         # Where `short` is 0, so may be `least`.
         q = short * viscosity * r / torch.where(short > 0, least, 1.0)
-        columns, _, _ = _waves(self.waves, s.n, field.dtype, field.device)
+        columns = _waves(self.waves, s.n, field.dtype, field.device).columns
         return s.field(w + q + spectrum_of(long, columns, s.n))
 
     def _damping(self, r: Tensor, given: Tensor, times: Tensor) -> Tensor:
@@ -124,43 +124,52 @@ class FlowOseen(AbstractOperator):
         damping: Tensor = self.log_damping.exp() * ratio ** (self.log_power.exp() / 2)
         return damping
 
-    def _long(self, field: Tensor, r: Tensor, nu: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
+    def _long(self, w: Tensor, r: Tensor, nu: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
         """Solve for long waves.
 
         Returns:
             Amplitudes times N^2, shape `(n, columns)`; and the mean diagonal of the squares, which
             is the unit of d, shape `(n,)`.
         """
-        s = Spectral.of(field)
-        columns, rows, laplacian = _waves(self.waves, s.n, field.dtype, field.device)
-        table = torch.fft.fft2(field, norm="forward")
-        matrix = advection_matrix(table, rows, columns)
-        square = rows.square().sum(dim=1)
-        matrix = matrix + nu[:, None, None] * laplacian
-        weight = self.weight(square).sqrt().to(matrix).repeat(2)[:, None]
-        scale = self.spectrum(columns.square().sum(dim=1)).sqrt().to(matrix).repeat(2)
-        matrix = weight * matrix * scale
-        part = amplitudes(r, rows)
-        wanted = weight * torch.cat([part.real, part.imag], dim=1)[..., None]
-        squares = matrix.mT @ matrix
-        mean = squares.diagonal(dim1=1, dim2=2).mean(dim=1)
-        squares = squares + (damping * mean)[:, None, None] * torch.eye(
-            len(scale), dtype=squares.dtype, device=squares.device
+        waves = _waves(self.waves, w.shape[-2], nu.dtype, nu.device)
+        matrix = torch.addcmul(waves.advection(w), nu[:, None, None], waves.laplacian)
+        weight, scale = (
+            table(k.square().sum(dim=1)).to(nu.dtype).repeat(2)
+            for table, k in ((self.weight, waves.rows), (self.spectrum, waves.columns))
         )
+        scale = scale.sqrt()
+        part = amplitudes(r, waves.rows)
+        # S stays outside: what it multiplies is then a quarter of J.
+        transposed = (weight[:, None] * matrix).mT
+        wanted = transposed @ torch.cat([part.real, part.imag], dim=1)[..., None]
+        squares = scale[:, None] * (transposed @ matrix) * scale
+        mean = squares.diagonal(dim1=1, dim2=2).mean(dim=1)
+        squares = squares + (damping * mean)[:, None, None] * waves.identity
         # Not `solve`, which asks the device whether it failed.
-        found = torch.linalg.solve_ex(squares, matrix.mT @ wanted).result[..., 0] * scale
+        found = torch.linalg.solve_ex(squares, scale[:, None] * wanted).result[..., 0] * scale
         real, imag = found.chunk(2, dim=1)
         return torch.complex(real, imag), mean
 
 
+@dataclass(frozen=True, eq=False)
+class _Waves:
+    """Long waves, the waves of their products, and between the two -Lap and advection."""
+
+    columns: Tensor
+    rows: Tensor
+    laplacian: Tensor
+    identity: Tensor
+    advection: AdvectionMatrix
+
+
 @lru_cache(maxsize=16)
-def _waves(
-    limit: int, n: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return long waves, the waves of their products, and -Lap as a matrix between the two."""
+def _waves(limit: int, n: int, dtype: torch.dtype, device: torch.device) -> _Waves:
     with torch.inference_mode(False):  # kept for later calls, which may record gradients
-        columns, rows = half_disk(limit, n), half_disk(2 * limit, n)
+        columns, rows = half_disk(limit, n).to(device), half_disk(2 * limit, n).to(device)
         same = (rows[:, None] == columns[None]).all(dim=-1).to(dtype)
         square = rows.square().sum(dim=1, keepdim=True)
-        laplacian = torch.kron(torch.eye(2, dtype=dtype), square * same)
-        return columns.to(device), rows.to(device), laplacian.to(device)
+        identity = torch.eye(2 * len(columns), dtype=dtype, device=device)
+        laplacian = torch.kron(identity[:2, :2].contiguous(), square * same)
+        return _Waves(
+            columns, rows, laplacian, identity, AdvectionMatrix.of(rows, columns, n, dtype)
+        )

@@ -1,5 +1,6 @@
 """Forces of the user's own, for `predict`: .npy arrays."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def read_forces(files: Sequence[str], dtype: torch.dtype) -> tuple[Tensor, tuple
         path = Path(file).expanduser()
         try:
             array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as err:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as err:
             raise DataError(
                 f"Cannot read {file!r} of `data.files`: {err}. Write forces by `numpy.save`, as an "
                 "array of shape (2, N, N) or (n, 2, N, N)."

@@ -1,5 +1,6 @@
 """Batches of flows: what they hold, and that they are functions of their numbers alone."""
 
+import json
 from itertools import pairwise
 from unittest.mock import create_autospec
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from flow.flow_problem import off
 from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.states import TrainerFn, TrainerState
 
 from lit_implicit_flow.data import FlowDataModule
 from lit_implicit_flow.equation import relative_residual
@@ -162,6 +164,31 @@ def test_flows_are_kept_if_the_work_is_stopped(root, tmp_path, told, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         FlowDataModule(str(tmp_path), **SMALL).prepare_data()
     assert any("the next run goes on there" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("command", "labels", "given", "made"),
+    [
+        ("fit", "exact", None, {"train": 2, "val": 1, "test": 1}),
+        ("validate", "exact", None, {"val": 1}),
+        ("test", "solver", 1.0, {"test": 1}),
+        ("test", "solver", None, {"train": 1, "test": 1}),  # one file, for the unit
+    ],
+)
+def test_commands_make_only_the_flows_that_they_use(tmp_path, command, labels, given, made):
+    module = FlowDataModule(
+        str(tmp_path), **{**SMALL, "n_train": 17}, labels=labels, vorticity_scale=given
+    )
+    module.trainer = create_autospec(Trainer, instance=True)
+    module.trainer.state = TrainerState(fn=TrainerFn(command))
+    module.prepare_data()
+    found = {}
+    for file in tmp_path.glob("*/settings.json"):
+        split = ("train", "val", "test")[json.loads(file.read_text())["stream"]]
+        found[split] = len(list(file.parent.glob("chunk_*.npz")))
+    assert found == made
+    module.setup(command)
+    assert module.scales.force > 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from flow.flow_problem import fields, grid, off
 
 from lit_implicit_flow.equation import (
     balance,
+    best_viscosity,
     curl,
     divergence,
     force_of,
@@ -93,6 +94,17 @@ def test_viscosities_of_samples_are_their_own():
     one_by_one = [balance(w[i], float(nu[i])) for i in range(3)]
     assert off(balance(w, nu), torch.stack(one_by_one)) < 1e-14
     assert off(linearized(w, w, nu), 2 * balance(w, 0.0) + balance(w, nu) - balance(w, 0.0)) < 1e-13
+
+
+def test_viscosity_is_told_by_a_pair():
+    w, nu = fields(), torch.tensor([0.1, 0.02, 3.0]).double()
+    force = force_of(w, nu)
+    assert torch.allclose(best_viscosity(w, force), nu, rtol=1e-10)
+    # Of what is no pair, the one that leaves least.
+    other = force + 0.1 * force_of(fields(seed=3), 0.1)
+    found = best_viscosity(w, other)
+    least = relative_residual(w, other, found)
+    assert all((relative_residual(w, other, s * found) > least).all() for s in (0.9, 1.1))
 
 
 def test_linearised_equation_is_the_derivative():

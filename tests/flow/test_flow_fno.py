@@ -7,6 +7,7 @@ import torch
 from flow.flow_problem import batch, off
 
 from lit_implicit import Equilibrium, Picard
+from lit_implicit.errors import ConfigError, DataError
 from lit_implicit.reporting.report import count_parameters
 from lit_implicit.testing import operator_checks
 from lit_implicit_flow.baselines import FlowFNOPass, FlowFNOPlus
@@ -136,7 +137,27 @@ def test_arguments_out_of_range(options, message):
 
 
 def test_data_of_too_low_a_resolution_are_refused():
-    with pytest.raises(ValueError, match="at least 24 points a side, as `modes` is 12, got 22"):
+    with pytest.raises(DataError, match="at least 24 points a side, as `modes` is 12, got 22"):
         FlowFNO(width=2).encode(batch(2, side=22).x)
     with pytest.raises(ValueError, match=r"`FlowFNOPlus.depth` must be at least 1, got 0"):
         FlowFNOPlus(depth=0)
+
+
+def test_forces_that_are_not_square_or_of_another_precision_are_refused():
+    operator, one = FlowFNO(**SMALL), batch(2, side=12).x
+    with pytest.raises(DataError, match=r"Expected forces of N x N points, got 12 x 10"):
+        operator.encode(replace(one, force=one.force[..., :10]))
+    with pytest.raises(ConfigError, match=r"are torch.float64, the network's weights torch.float3"):
+        operator.encode(batch(2, side=12, dtype=torch.float64).x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert operator.encode(replace(one, force=one.force.bfloat16())).isfinite().all()
+        with pytest.raises(ConfigError, match=r"are torch.float32, the network's weights torch.f"):
+            operator.double().encode(one)
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex values to real")
+def test_weights_in_half_precision_are_refused():
+    layer = FlowSpectralConv(3, 2)
+    assert layer(torch.randn(1, 3, 8, 8).bfloat16()).isfinite().all()
+    with pytest.raises(ConfigError, match=r"complex weights, which torch.bfloat16 does not hold"):
+        layer.to(torch.bfloat16)(torch.randn(1, 3, 8, 8).bfloat16())

@@ -78,6 +78,13 @@ def test_mean_and_divergent_part_are_taken_out_and_told_once(folder, told):
     assert off(test.x.physical_force()[:1], torch.from_numpy(clean)[None]) < 1e-12
 
 
+@pytest.mark.parametrize(("nu", "asked"), [(NU, False), (0.2 * NU, True)])
+def test_a_viscosity_that_is_not_the_datas_is_told(folder, told, nu, asked):
+    data(folder, nu=nu)
+    assert len(told) == 3
+    assert all((f"best with {NU}: is `data.nu` that of these data?" in t) == asked for t in told)
+
+
 def write(folder, **changes):
     content = {**example(0), **changes}
     np.save(folder / "example_00000.npy", {k: v for k, v in content.items() if v is not None})
@@ -199,6 +206,14 @@ def test_own_forces_that_are_refused(tmp_path, array, message):
     with pytest.raises(DataError, match=message) as caught:
         FlowDataModule(files=[str(path)]).setup("predict")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04no archive", b"\x93NUMPY\x01\x00"])
+def test_own_files_that_are_cut_short_are_named(tmp_path, content):
+    path = tmp_path / "f.npy"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"Cannot read .*f.npy' of `data.files`: .*numpy.save"):
+        FlowDataModule(files=[str(path)]).setup("predict")
 
 
 def test_own_forces_of_several_resolutions_are_refused(tmp_path):
