@@ -33,6 +33,7 @@ from lit_implicit_flow.equation import force_of
 from lit_implicit_flow.fno import FlowFNO
 from solvers_calls import counted
 from solvers_forward import missed, timed
+from solvers_methods import OURS
 from solvers_picking import Hurry, Ladder, reachable
 from solvers_report import console, target_table
 from solvers_timing import CLOCKS, in_turns
@@ -118,7 +119,7 @@ def step_rows(case: FlowCase, kind: str, rounds: int, clock: str) -> list[dict[s
     distinct = {(m.label, rtol): m.prepare(rtol) for m, rtol in steps.values()}
     names = {key: f"{key[0]} {key[1]:.0e}" for key in distinct}
     runs = {names[key]: run for key, run in distinct.items()}
-    taken = in_turns(runs, case.batch.index.device, rounds, factor=float("inf"), clock=clock)
+    taken = in_turns(runs, case.batch.index.device, rounds, always=(OURS, RIVAL), clock=clock)
     rows = []
     for (part, label), (method, rtol) in steps.items():
         with counted(case.operator) as calls:

@@ -2,13 +2,11 @@
 
 import importlib
 import json
+import runpy
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
-import torch
-from flow.flow_problem import batch
-
-from lit_implicit_flow.fno import FlowFNO
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -25,17 +23,14 @@ def part():
 
 
 @pytest.fixture(scope="module")
-def case(part):
-    """A small case of drawn weights."""
-    torch.manual_seed(0)
-    flows = batch(2, side=12, nu=0.05)
-    operator = FlowFNO(width=3, modes=3, padding=0, positions=False)
-    made = part("flow_case")
-    return made.FlowCase(made.untrained(operator, flows), flows)
+def script(part):
+    """The script itself; `flow` are these tests."""
+    return runpy.run_path(str(BENCHMARKS / "flow.py"))
 
 
 @pytest.mark.parametrize("kind", ["exact", "phantom"])
-def test_all_methods_find_the_same_gradient(part, case, kind):
+def test_all_methods_find_the_same_gradient(part, script, kind):
+    case = script["_case"](Namespace(quick=True, weights=None, device="cpu"))
     other = {"exact": "phantom", "phantom": "exact"}[kind]
     for method in part("flow_methods").methods(case, kind):
         if method.name == "anderson":  # its ridge does not let it so near
@@ -45,9 +40,9 @@ def test_all_methods_find_the_same_gradient(part, case, kind):
         assert case.gradient_error(found, other) > 1e-3, method.label
 
 
-def test_a_trial_run_says_what_was_measured(part, tmp_path, capsys):
+def test_a_trial_run_says_what_was_measured(script, tmp_path, capsys):
     path = tmp_path / "flow.json"
-    content = part("flow").main(["--quick", "--clock", "cpu", "--output", str(path)])
+    content = script["main"](["--quick", "--clock", "cpu", "--output", str(path)])
     assert json.loads(path.read_text())["targets"] == content["targets"]
     assert len(content["targets"]) == 4
     assert content["clock"] == "cpu"
