@@ -98,7 +98,7 @@ def test_an_arrangement_may_come_bit_by_bit_and_must_lose_nothing():
     whole = samples(loader(), 4)
     assert samples(loader(arrange=lambda epoch, numbers: reversed(numbers)), 4) == whole[::-1]
     for wrong in (lambda epoch, numbers: numbers[1:], lambda epoch, numbers: [*numbers, 0]):
-        with pytest.raises(ValueError, match="must return the 11 numbers .* returned 1[02] in"):
+        with pytest.raises(ValueError, match=r"must return the 11 numbers .* returned 1[02] in"):
             samples(loader(arrange=wrong), 4)
 
 
