@@ -2,14 +2,15 @@
 
     uv run --group peers python benchmarks/flow.py [--weights FILE] [--quick] [--output FILE]
 
-The paper's operator on a batch of 32 flows, with exact gradients and with its phantom ones. Each solver runs at the same tolerance as all others, and at the
-loosest of a fixed grid whose gradient is near enough to the one from solves in float64. All take
-turns, and ratios are within a turn. G are calls of the operator, vjp products with its Jacobian.
+The paper's operator on a batch of 32 flows, with exact gradients and with its phantom ones. Each
+solver runs at the same tolerance as all others, and at the loosest of a fixed grid whose gradient
+is near enough to the one from solves in float64. All take turns, and ratios are within a turn. G
+are calls of the operator, vjp products with its Jacobian.
 
-Weights come from a checkpoint of `lit-implicit fit`, and flows are drawn by the settings of its run.
-Without one, flows have 32 x 32 points, the operator has width 16 and 8 modes, weights are drawn, and
-the lifting is scaled so that plain iteration converges. On a busy machine, `--clock cpu` counts the seconds of the
-processor that this process has in place of those that pass.
+Weights come from a checkpoint of `lit-implicit fit`, and flows are drawn by the settings of its
+run. Without one, flows have 32 x 32 points, the operator has width 16 and 8 modes, its weights are
+drawn, and the lifting is scaled so that plain iteration converges. On a busy machine, `--clock cpu`
+counts the seconds of the processor that this process has in place of those that pass.
 """
 
 import argparse

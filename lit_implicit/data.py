@@ -9,7 +9,6 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
-
 _Arrange = Callable[[int, Sequence[int]], Iterable[int]]
 
 
