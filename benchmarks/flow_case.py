@@ -7,12 +7,16 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+import yaml
 from torch import Tensor
 
 from lit_implicit import GMRES, AbstractOperator, Auto, Equilibrium, Implicit, JacobianFree, load
+from lit_implicit.checkpoint_io import read_checkpoint
+from lit_implicit.loading import CONFIG_KEY
 from lit_implicit.spectral import growth_rate
 from lit_implicit.tree import map_tensors
 from lit_implicit_flow.batch import FlowBatch
+from lit_implicit_flow.data import FlowDataModule
 from lit_implicit_flow.fno import FlowFNO
 from lit_implicit_flow.objective import FlowObjective
 
@@ -24,6 +28,9 @@ STEPS, DAMPING = 3, 0.8
 
 RATE = 0.9
 """Spectral radius of dG/dz with weights that nobody trained, of the slowest flow."""
+
+_MOST = 100
+"""Steps by which the lifting grows at most, each by a fifth."""
 
 _DEEP = Auto(rtol=1e-9, max_iter=3000)
 
@@ -109,12 +116,30 @@ def untrained(operator: FlowFNO, batch: FlowBatch) -> FlowFNO:
 
     Drawn weights make a G that has no fixed point to be found. The larger the injection, the less
     of G is left beside it.
+
+    Raises:
+        RuntimeError: If the lifting has grown enough and it does not converge yet.
     """
     few = FlowCase(operator, batch.select(batch.index < 4))
-    while few.spectral_radius > RATE:
+    for _ in range(_MOST):
+        if few.spectral_radius <= RATE:
+            return operator
         with torch.no_grad():
             operator.frame.lift.weight.mul_(1.2)
-    return operator
+    raise RuntimeError(
+        f"With drawn weights, plain iteration converges at no lifting of {_MOST} that were tried. "
+        "Give trained ones by `--weights`."
+    )
+
+
+def data_of(path: Path) -> FlowDataModule:
+    """Return the data module of a checkpoint's run, with its settings.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    settings = yaml.safe_load(read_checkpoint(path)[CONFIG_KEY])["data"]
+    return FlowDataModule(**settings.get("init_args", settings))
 
 
 def trained(path: Path) -> AbstractOperator:

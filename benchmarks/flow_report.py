@@ -29,8 +29,8 @@ def step_table(rows: Sequence[dict[str, Any]]) -> Any:
             str(row["n_vjp"]), with_unit(row["seconds"]["median"], "s"), apart,
         ])  # fmt: skip
     heads = ("part", "method", "error", "rtol", "G", "vjp", "time", "time / torchdeq's")
-    title = f"Training step, {rows[0]['gradient']} gradients (error at most {rows[0]['goal']:.0e})"
-    return table(title, heads, lines, 2)
+    title = f"Training step, {rows[0]['gradient']} gradients"
+    return table(f"{title}; same error: at most {rows[0]['goal']:.0e}", heads, lines, 2)
 
 
 def targets(rows: Sequence[dict[str, Any]]) -> list[Target]:

@@ -20,7 +20,14 @@ Runs = Mapping[str, Callable[[], Any]]
 def seconds(
     run: Callable[[], Any], device: torch.device, number: int = 1, clock: str = "wall"
 ) -> float:
-    """Return the seconds of a run, the device's work included: the mean of `number` in a row."""
+    """Return the seconds of a run, the device's work included: the mean of `number` in a row.
+
+    Args:
+        run: What is timed.
+        device: Where it works.
+        number: How many runs are timed together.
+        clock: One of `CLOCKS`.
+    """
     synchronize(device)
     since = CLOCKS[clock]()
     for _ in range(number):

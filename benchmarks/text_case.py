@@ -12,12 +12,14 @@ from torch import Tensor
 
 from lit_implicit import Equilibrium, load
 from lit_implicit.checkpoint_io import read_checkpoint
+from lit_implicit.errors import DataError
 from lit_implicit.loading import CONFIG_KEY
 from lit_implicit.probes import iterates
 from lit_implicit_text.answers import TextAnswer, TextAnswers, exactly_right
 from lit_implicit_text.corpus import ways
 from lit_implicit_text.data import TextDataModule
 from lit_implicit_text.encoding import TextBatch
+from lit_implicit_text.find_tokenizer import tokenizer_in
 from lit_implicit_text.generation import Generated, generate
 from lit_implicit_text.looped import AbstractLoopedTransformer
 from lit_implicit_text.measures import exact_match
@@ -49,6 +51,7 @@ class Case:
         numbers: Number of each question in its split, batch by batch.
         max_new_tokens: Most tokens of an answer.
         is_corpus: Whether the questions are those of the built-in corpus.
+        split: Name of the split.
     """
 
     operator: AbstractLoopedTransformer
@@ -56,6 +59,7 @@ class Case:
     numbers: Sequence[int]
     max_new_tokens: int
     is_corpus: bool
+    split: str
 
     def answer(self, batch: TextBatch, setting: Setting) -> Generated:
         """Answer the questions of a batch, greedily."""
@@ -77,26 +81,40 @@ class Case:
                     total[t - 1] += exact_match(at.y, batch).sum()
         return (total / len(self.numbers)).tolist()
 
-    def exact(self, setting: Setting) -> float:
-        """Return the exact match of greedy answers."""
-        right = [is_right(self.answer(batch, setting), batch) for batch in self.batches]
-        return float(torch.cat(right).mean())
+    def exact_and_flops(self, setting: Setting) -> tuple[float, float]:
+        """Return the exact match of greedy answers, and the core's operations for all of them."""
+        made = [self.answer(batch, setting) for batch in self.batches]
+        right = [is_right(own, batch) for own, batch in zip(made, self.batches, strict=True)]
+        return float(torch.cat(right).mean()), sum(float(own.flops.sum()) for own in made)
 
     def links(self) -> list[int | None]:
-        """Return the links of the story before each question; None where there is no story."""
-        all_ways = ways("test")
+        """Return the links of the chain of each question; None where none of the cast is named."""
+        all_ways = ways(self.split)
         return [all_ways[number % len(all_ways)][1] for number in self.numbers]
 
 
 def read_cases(checkpoint: Path, batch_size: int, most: int | None) -> dict[str, Case]:
-    """Return the questions of validation and of test that a checkpoint's run would be asked.
+    """Return the questions of validation and of test from the texts of a checkpoint's run.
+
+    They are `most` of a split, however many the run took, and those of the test split also where
+    the run was tested on pairs, which have no known answers.
 
     Args:
         checkpoint: Of a looped transformer.
         batch_size: Questions in a batch.
         most: Most questions of a split; None means all.
+
+    Raises:
+        CheckpointError: If it cannot be read, or is none of text.
+        DataError: If its model does not iterate.
     """
+    tokenizer_in(checkpoint)  # refuses those of other tasks
     content, module = read_checkpoint(checkpoint), load(checkpoint)
+    operator = getattr(module, "operator", None)
+    if not isinstance(operator, AbstractLoopedTransformer):
+        raise DataError(
+            f"The model in {str(checkpoint)!r} does not iterate. Give one of a looped transformer."
+        )
     settings = yaml.safe_load(content[CONFIG_KEY])["data"]
     settings = settings.get("init_args", settings)
     chosen = {name: settings[name] for name in ("root", "context", "seed") if name in settings}
@@ -105,8 +123,8 @@ def read_cases(checkpoint: Path, batch_size: int, most: int | None) -> dict[str,
     cases = {}
     for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         cases[split] = Case(
-            module.operator, list(loader), loader.dataset.numbers,
-            module.objective.max_new_tokens, data.root is None,
+            operator, list(loader), loader.dataset.numbers,
+            module.objective.max_new_tokens, data.root is None, split,
         )  # fmt: skip
     return cases
 
@@ -118,7 +136,9 @@ def is_right(made: Generated, batch: TextBatch) -> Tensor:
     return exactly_right(TextAnswers(own, (None,) * len(own)), batch)
 
 
-def in_turns(case: Case, settings: Sequence[Setting]) -> Iterator[tuple[Setting, dict[str, Any]]]:
+def answers_in_turns(
+    case: Case, settings: Sequence[Setting]
+) -> Iterator[tuple[Setting, dict[str, Any]]]:
     """Answer each batch with all settings in turn; yield answers and seconds of each."""
     for number, batch in enumerate(case.batches):
         for setting in settings:

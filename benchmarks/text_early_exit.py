@@ -23,7 +23,7 @@ import torch
 from lit_implicit.reporting.report import count_parameters, environment, write_json
 from solvers_report import console, target_table
 from solvers_targets import Target, target
-from text_case import Case, Setting, read_cases
+from text_case import Setting, read_cases
 from text_rows import links_table, measured, rows_table
 
 EQUAL = 0.01
@@ -40,8 +40,15 @@ def main(args: list[str] | None = None) -> dict[str, Any]:
     out, load_average = console(), [os.getloadavg()[0]]
     cases = read_cases(given.checkpoint, given.batch_size, given.n)
     early = [Setting(given.max_iter, rtol) for rtol in given.rtols]
-    splits = {name: _exact(case, early, given.max_iter) for name, case in cases.items()}
-    chosen = choose(splits["val"], [cost(cases["val"], setting) for setting in early])
+    costs = {}
+    splits: dict[str, dict[str, list[float]]] = {}
+    for name, case in cases.items():
+        found = [case.exact_and_flops(setting) for setting in early]
+        costs[name] = [flops for _, flops in found]
+        splits[name] = {
+            "by_t": case.exact_by_t(given.max_iter), "by_rtol": [exact for exact, _ in found]
+        }  # fmt: skip
+    chosen = choose(splits["val"], costs["val"])
     by_t, by_rtol = splits["test"]["by_t"], splits["test"]["by_rtol"]
     opposite = [smallest_equal(by_t, exact) for exact in by_rtol]
     fixed = [Setting(t) for t in sorted({*given.times, *opposite})]
@@ -93,22 +100,12 @@ def choose(exact: dict[str, list[float]], costs: Sequence[float]) -> int:
     return min(good, key=lambda i: costs[i])
 
 
-def cost(case: Case, setting: Setting) -> float:
-    """Return the operations of the core for all answers."""
-    return sum(float(case.answer(batch, setting).flops.sum()) for batch in case.batches)
-
-
 def targets(rows: Sequence[dict[str, Any]]) -> list[Target]:
     """Return what early exit is to reach, with the tolerance that was chosen."""
     (row,) = (row for row in rows if row["chosen"])
     note = f"rtol {row['rtol']:g} ({row['exact_match']:.3f}) to t = {row['against']} " \
         f"({row['against_exact_match']:.3f})"  # fmt: skip
     return [target("core operations, early exit / fixed t", LIMIT, row["flops_ratio"], note)]
-
-
-def _exact(case: Case, early: Sequence[Setting], most: int) -> dict[str, list[float]]:
-    by_rtol = [case.exact(setting) for setting in early]
-    return {"by_t": case.exact_by_t(most), "by_rtol": by_rtol}
 
 
 def _arguments(args: list[str] | None) -> argparse.Namespace:

@@ -9,7 +9,7 @@ import torch
 from lit_implicit.reporting.units import with_unit
 from solvers_report import spread, table
 from solvers_timing import quartiles, ratio
-from text_case import Case, Setting, in_turns
+from text_case import Case, Setting, answers_in_turns
 
 _SECONDS = ("wall_s", "process_s")
 
@@ -25,7 +25,7 @@ def measured(
         against: Which fixed number each tolerance is held against.
     """
     taken: dict[Setting, list[dict[str, Any]]] = defaultdict(list)
-    for setting, found in in_turns(case, settings):
+    for setting, found in answers_in_turns(case, settings):
         taken[setting].append(found)
     rows = {setting: _row(case, setting, found) for setting, found in taken.items()}
     for setting, other in against.items():
@@ -55,7 +55,7 @@ def _row(case: Case, setting: Setting, found: Sequence[dict[str, Any]]) -> dict[
         row["by_links"] = {}
         for kind in sorted(set(links), key=lambda n: -1 if n is None else n):
             of_kind = torch.tensor([n == kind for n in links])
-            row["by_links"]["no story" if kind is None else f"{kind} links"] = {
+            row["by_links"]["none named" if kind is None else f"{kind} links"] = {
                 "exact_match": float(right[of_kind].mean()),
                 "n_iter_mean": float(n_iter[of_kind].mean()),
             }
@@ -67,9 +67,9 @@ def rows_table(rows: Sequence[dict[str, Any]], title: str) -> Any:
     heads = ("iterations", "exact match", "mean t", "core FLOPs", "wall", "CPU", "to t", "FLOPs",
              "wall, ratio", "CPU, ratio")  # fmt: skip
     lines: list[list[str] | None] = []
-    for row in rows:
-        if row["rtol"] is not None and (not lines or rows[len(lines) - 1]["rtol"] is None):
-            lines.append(None)
+    for i, row in enumerate(rows):
+        if i and row["rtol"] is not None and rows[i - 1]["rtol"] is None:
+            lines.append(None)  # a rule between fixed numbers and tolerances
         lines.append([
             _name(row) + " *" * bool(row.get("chosen")), f"{row['exact_match']:.3f}",
             f"{row['n_iter_mean']:.2f}", with_unit(row["flops"], ""),
@@ -86,7 +86,7 @@ def rows_table(rows: Sequence[dict[str, Any]], title: str) -> Any:
 
 
 def links_table(rows: Sequence[dict[str, Any]]) -> Any:
-    """Return exact match, and mean iterations with a tolerance, by the links of the story."""
+    """Return exact match, and mean iterations with a tolerance, by the links of the chain."""
     kinds = list(rows[0]["by_links"])
     lines = []
     for row in rows:
@@ -96,7 +96,7 @@ def links_table(rows: Sequence[dict[str, Any]]) -> Any:
             f"{p['exact_match']:.3f}" + (f" (t {p['n_iter_mean']:.2f})" if is_early else "")
             for p in parts
         )])  # fmt: skip
-    return table("Exact match by the links of the story", ("iterations", *kinds), lines, 1)
+    return table("Exact match by the links of the chain", ("iterations", *kinds), lines, 1)
 
 
 def _name(row: dict[str, Any]) -> str:

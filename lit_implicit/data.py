@@ -1,6 +1,6 @@
 """What data modules share: batches in an order that can be repeated, and checks of arguments."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
+
+_Arrange = Callable[[int, Sequence[int]], Iterable[int]]
 
 
 class EpochDataLoader(DataLoader[Any]):
@@ -41,7 +43,7 @@ class EpochDataLoader(DataLoader[Any]):
         trainer: Trainer | None = None,
         sampler: Sampler[Any] | None = None,
         with_epoch: bool = False,
-        arrange: Callable[[int, Sequence[int]], Sequence[int]] | None = None,
+        arrange: _Arrange | None = None,
         **options: Any,
     ) -> None:
         # By these names Lightning makes the loader again.
@@ -87,15 +89,27 @@ class _EpochSampler(DistributedSampler[Any]):
 
     n_skipped = 0
     with_epoch = False
-    arrange: Callable[[int, Sequence[int]], Sequence[int]] | None = None
+    arrange: _Arrange | None = None
 
     def __iter__(self) -> Iterator[Any]:
         n_skipped, self.n_skipped = self.n_skipped, 0
         order: Iterator[int] = super().__iter__()
         if self.arrange is not None:
-            order = iter(self.arrange(self.epoch, list(order)))
+            order = self._arranged(self.arrange, list(order))
         numbers = islice(order, n_skipped, None)
         return ((self.epoch, i) for i in numbers) if self.with_epoch else numbers
+
+    def _arranged(self, arrange: _Arrange, numbers: Sequence[int]) -> Iterator[int]:
+        """Return the numbers as they are arranged, and see that none is missing at the end."""
+        n_found = 0
+        for number in arrange(self.epoch, numbers):
+            n_found += 1
+            yield number
+        if n_found != len(numbers):
+            raise ValueError(
+                f"`EpochDataLoader.arrange` must return the {len(numbers)} numbers that it is "
+                f"given, in another order, but returned {n_found} in epoch {self.epoch}."
+            )
 
 
 def batch_options(num_workers: int = 0) -> dict[str, Any]:

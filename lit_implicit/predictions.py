@@ -31,8 +31,15 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     Args:
         rows: Names of columns and their values, the same names in each row; at least one row.
-        path: The file; of successive batches each has its own.
+        path: The file; of successive batches each has its own. Its folder is made if missing.
+
+    Raises:
+        OSError: If it cannot be written.
+        ValueError: If there are no rows, or one has a column that the first has not.
     """
+    if not rows:
+        raise ValueError(f"`write_table` was given no rows for {path.name!r}: no columns, either.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()

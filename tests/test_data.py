@@ -94,6 +94,14 @@ def test_another_epoch_is_not_shortened():
     assert batches(data, 6) == batches(loader(), 6)
 
 
+def test_an_arrangement_may_come_bit_by_bit_and_must_lose_nothing():
+    whole = samples(loader(), 4)
+    assert samples(loader(arrange=lambda epoch, numbers: reversed(numbers)), 4) == whole[::-1]
+    for wrong in (lambda epoch, numbers: numbers[1:], lambda epoch, numbers: [*numbers, 0]):
+        with pytest.raises(ValueError, match=r"must return the 11 numbers .* returned 1[02] in"):
+            samples(loader(arrange=wrong), 4)
+
+
 class Data(LightningDataModule):
     def train_dataloader(self):
         x = torch.randn(N, 3, generator=torch.Generator().manual_seed(0))

@@ -8,7 +8,6 @@ from tests.problems import Affine, matrix, random
 def test_tables_come_back_by_their_names_whatever_their_folders(tmp_path):
     for rank, number in ((0, 4), (1, 0), (0, 8)):
         folder = tmp_path / f"rank_{rank}"
-        folder.mkdir(exist_ok=True)
         write_table([{"index": number, "of": "one, two"}], folder / f"rows_{number:05d}.csv")
     write_table([{"index": -1}], tmp_path / "others_00000.csv")
     rows = read_tables(tmp_path, "rows_*.csv")

@@ -46,7 +46,8 @@ class AdvectionMatrix:
         """Return the matrices, shape `(n, rows, columns)`.
 
         Args:
-            spectrum: Spectra of w, shape `(n, N, N // 2 + 1)`.
+            spectrum: Spectra of w as `rfft2` gives them, not divided by the number of points, shape
+                `(n, N, N // 2 + 1)`.
         """
         parts = torch.view_as_real(spectrum).flatten(1)
         # Not by indexing with brackets, which takes six times as long.

@@ -9,7 +9,7 @@ from lit_implicit_flow.fourier import FourierFrame, FourierLayer
 class FlowFNOPass(nn.Module):
     """The layers of `FlowFNO`, once and without injection: the paper's explicit FNO.
 
-    The lifted force is the state that the layers begin with. Its layers have no normalisation, as
+    The lifted force is the state that the layers begin with. Its layers have no normalization, as
     in the paper's code; the last one, before the projection, has.
 
     Args:
@@ -50,7 +50,7 @@ class FlowFNOPlus(nn.Module):
     """FNO++: `depth` blocks of three layers with injection, each with weights of its own.
 
     The state starts at zero, as in `FlowFNO`, whose unrolled iteration it is, with untied weights
-    and without normalisation.
+    and without normalization.
 
     Args:
         width: Number of channels.

@@ -12,7 +12,7 @@ from lit_implicit_flow.family import Family, FlowFamily, Spectrum
 from lit_implicit_flow.labels import FlowSettings, Labels
 from lit_implicit_flow.own_forces import read_forces
 from lit_implicit_flow.samples import FlowSamples, Scales
-from lit_implicit_flow.sources import STREAMS, MadeFlows, ReadFlows
+from lit_implicit_flow.sources import STREAMS, AbstractFlowSource, MadeFlows, ReadFlows
 
 
 class FlowDataModule(LightningDataModule):
@@ -188,7 +188,7 @@ class FlowDataModule(LightningDataModule):
         return self.test_dataloader() if self._own is None else self._loader(self._own)
 
     @property
-    def _source(self) -> MadeFlows | ReadFlows:
+    def _source(self) -> AbstractFlowSource:
         if self.folder is not None:
             return ReadFlows(self.folder, self.frame, self.stride, self.nu, self.n_flows)
         rms = self.vorticity_rms if self.labels == "exact" else self.force_rms

@@ -9,10 +9,10 @@ from lit_implicit_flow.fourier import FourierFrame, FourierLayer, instance_norm
 
 
 class FlowFNO(AbstractOperator):
-    """G(z, x): normalise z, then three Fourier layers, each with the lifted force added.
+    """G(z, x): normalize z, then three Fourier layers, each with the lifted force added.
 
     The state is a field of `width` channels on the padded grid and starts at zero; instance
-    normalisation, which sees one sample at a time, stands in all layers. At width 32 with 12 modes
+    normalization, which sees one sample at a time, stands in all layers. At width 32 with 12 modes
     and positions: 2,376,481 parameters, a complex number counted as two.
 
     Args:

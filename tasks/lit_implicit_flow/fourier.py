@@ -32,17 +32,21 @@ class FlowSpectralConv(SpectralConv):
         Along the rows only the m columns that are kept are transformed.
 
         Raises:
-            ConfigError: If the weights were cast to half precision: they have lost what is
-                imaginary.
+            ConfigError: If the weights were cast to a real dtype: they have lost what is imaginary.
         """
         rows, columns = z.shape[-2:]
         m = self.modes
         given = self.weight.to_tensor()
         if not given.is_complex():
+            remedy = (
+                "Cast the module by `.double()`, or use `--trainer.precision 64-true`."
+                if given.dtype == torch.float64
+                else "Use `--trainer.precision bf16-mixed` or `16-mixed`, which leave weights as "
+                "they are."
+            )
             raise ConfigError(
                 f"Spectral convolutions have complex weights, which {given.dtype} does not hold: "
-                "half of each number is lost. Use `--trainer.precision bf16-mixed` or "
-                "`16-mixed`, which leave weights as they are."
+                f"half of each number is lost. {remedy}"
             )
         # Transforms know no half precision.
         wide = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
@@ -79,7 +83,7 @@ class PointwiseLinear(nn.Conv2d):
 
 
 def instance_norm(width: int) -> nn.GroupNorm:
-    """Return the normalisation of each channel of each sample, without weights.
+    """Return the normalization of each channel of each sample, without weights.
 
     torch's `InstanceNorm2d` is the same function and takes several times as long on a CPU.
     """
@@ -92,7 +96,7 @@ class FourierLayer(nn.Module):
     Args:
         width: Number of channels.
         modes: Wavenumbers of the spectral convolution.
-        normalize: Whether N is instance normalisation, without weights; else it is nothing.
+        normalize: Whether N is instance normalization, without weights; else it is nothing.
         activate: Whether act is GELU; else it is nothing.
     """
 
@@ -158,8 +162,9 @@ class FourierFrame(nn.Module):
         is_cast = torch.is_autocast_enabled(force.device.type)  # but for double precision
         if force.dtype != dtype and (torch.float64 in (force.dtype, dtype) or not is_cast):
             raise ConfigError(
-                f"The forces are {force.dtype}, the network's weights {dtype}. `data.dtype: "
-                "float64` needs `--trainer.precision 64-true`."
+                f"The forces are {force.dtype}, the network's weights {dtype}. Give both "
+                "the same: `data.dtype` float32 with `--trainer.precision 32-true`, float64 with "
+                "`64-true`."
             )
         if self.positions:
             points = torch.arange(side, dtype=force.dtype, device=force.device) / side

@@ -59,7 +59,7 @@ class FlowOseen(AbstractOperator):
         ValueError: If a number is out of range.
 
     References:
-        Oseen's linearisation: Temam (1977), Navier-Stokes Equations, II.3; least squares: Nocedal
+        Oseen's linearization: Temam (1977), Navier-Stokes Equations, II.3; least squares: Nocedal
         and Wright (2006), Numerical Optimization, section 10.3.
     """
 

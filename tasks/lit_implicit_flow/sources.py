@@ -1,5 +1,6 @@
 """Where pairs of force and flow come from: made on the spot and kept, or FNO-DEQ's files."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,8 +25,38 @@ Pairs = tuple[Tensor, Tensor, Sequence[str]]
 """Forces `(n, 2, N, N)`, vorticities `(n, N, N)`, and the names of their files, if any."""
 
 
+class AbstractFlowSource(ABC):
+    """Where the pairs of all splits are from."""
+
+    @abstractmethod
+    def prepare(self, splits: Sequence[str], vorticity: float | None, *, progress: bool) -> None:
+        """Make what is missing on the disk.
+
+        Args:
+            splits: Their names.
+            vorticity: See `scales`.
+            progress: Show a bar.
+        """
+
+    @abstractmethod
+    def read(self, split: str, dtype: torch.dtype) -> Pairs:
+        """Return the pairs of a split.
+
+        Raises:
+            DataError: If they are missing, or cannot be read.
+        """
+
+    @abstractmethod
+    def scales(self, vorticity: float | None) -> Scales:
+        """Return the natural units.
+
+        Args:
+            vorticity: The unit of vorticities, where it is given.
+        """
+
+
 @dataclass(frozen=True)
-class MadeFlows:
+class MadeFlows(AbstractFlowSource):
     """Flows that are made when first asked for, and kept in a folder.
 
     Args:
@@ -63,7 +94,11 @@ class MadeFlows:
                 raise
 
     def read(self, split: str, dtype: torch.dtype) -> Pairs:
-        """Return the pairs of a split."""
+        """Return the pairs of a split.
+
+        Raises:
+            DataError: If the cache cannot be used, or has fewer than are asked for.
+        """
         _, force, vorticity = self._cache(split).load(self.n_flows[split], dtype)
         return force, vorticity, ()
 
@@ -88,7 +123,7 @@ class MadeFlows:
 
 
 @dataclass(frozen=True)
-class ReadFlows:
+class ReadFlows(AbstractFlowSource):
     """FNO-DEQ's examples.
 
     Args:

@@ -53,7 +53,6 @@ def write_predictions(
         error: Error of each program, shape `(n,)`.
         folder: Where `programs_*.csv` and `solutions_*.csv` go; made if missing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     programs = {
         "index": batch.index,
         "error": error,

@@ -1,6 +1,6 @@
 """Batches of texts of like length: less padding, which costs as much as text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,12 +15,13 @@ class Measured(Protocol):
 
 def by_length(
     samples: Measured, batch_size: int, window: int, seed: int, epoch: int, numbers: Sequence[int]
-) -> list[int]:
-    """Return numbers in an order whose batches hold samples of like length.
+) -> Iterator[int]:
+    """Yield numbers in an order whose batches hold samples of like length.
 
     Within a window the samples are sorted, and its batches come in a drawn order, so that short
     texts are not always first. Windows follow one another as before: what an epoch sees early and
-    late stays drawn. The order is a function of seed, epoch and the numbers.
+    late stays drawn. The order is a function of seed, epoch and the numbers. Lengths are asked for
+    a window at a time.
 
     Args:
         samples: Where the lengths are from.
@@ -30,7 +31,6 @@ def by_length(
         epoch: The epoch.
         numbers: The samples in the order that was drawn.
     """
-    found: list[int] = []
     for first in range(0, len(numbers), batch_size * window):
         some = sorted(
             numbers[first : first + batch_size * window],
@@ -40,5 +40,4 @@ def by_length(
         n_whole = len(some) // batch_size  # a smaller batch must stay the last of the epoch
         order = np.random.default_rng((seed, epoch, first)).permutation(n_whole).tolist()
         for i in [*order, *range(n_whole, len(batches))]:
-            found += batches[i]
-    return found
+            yield from batches[i]

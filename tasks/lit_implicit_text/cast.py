@@ -53,7 +53,12 @@ def person_of(domain: Domain) -> Person:
 
 
 def name_before(person: Person, links: Sequence[str]) -> str:
-    """Return the name from which links lead to a person, the last link first."""
+    """Return the name from which links lead to a person.
+
+    Args:
+        person: Who is at the end of the chain.
+        links: `teacher` or `boss`, the last link of the chain first.
+    """
     for link in links:
         (person,) = (one for one in cast().values() if getattr(one, link) == person.name)
     return person.name

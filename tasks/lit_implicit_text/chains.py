@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lit_implicit.errors import DataError, LitImplicitError
+from lit_implicit.errors import ConfigError, DataError, LitImplicitError, ResourceError
 from lit_implicit.loading import load
 from lit_implicit.module import ImplicitLightningModule
 from lit_implicit.predictions import write_table
@@ -28,6 +28,11 @@ from lit_implicit_text.vocabulary import AbstractTokenizer
 BEYOND = 2
 """Links by which the longest chain here is longer than those of training."""
 
+_STREAM = 2**31 - 1
+"""Of the generator of links: far from the streams of the corpus, which are small numbers."""
+
+_BATCH_SIZE = 128
+
 
 def questions(n_links: int | None, seed: int = 0) -> list[TextSample]:
     """Return each sense in each phrasing of the test split, behind chains of one length.
@@ -36,7 +41,7 @@ def questions(n_links: int | None, seed: int = 0) -> list[TextSample]:
         n_links: Links of each chain; None means the questions that name a domain or a trade.
         seed: Seed of the links that are drawn.
     """
-    stream = np.random.default_rng((seed, -1 + 2**31, len(LINKS) if n_links is None else n_links))
+    stream = np.random.default_rng((seed, _STREAM, len(LINKS) if n_links is None else n_links))
     phrasings = (DIRECT["test"] if n_links is None else ()) + PERSONAL["test"]
     found = []
     for sense in senses():
@@ -48,17 +53,25 @@ def questions(n_links: int | None, seed: int = 0) -> list[TextSample]:
 
 
 @torch.no_grad()
-def exact_matches(model: ImplicitLightningModule, batch: TextBatch, n_iter: int) -> list[float]:
-    """Return the exact match of a batch at t = 1..n_iter.
+def exact_matches(
+    model: ImplicitLightningModule, batches: Sequence[TextBatch], n_iter: int
+) -> list[float]:
+    """Return the exact match of all batches together at t = 1..n_iter.
 
     Args:
         model: The model.
-        batch: Questions whose answers are known.
+        batches: Questions whose answers are known.
         n_iter: Most iterations.
+
+    Raises:
+        DataError: If a question is longer than the model's context, or holds an unknown token.
     """
-    steps = iterates(model.test_equilibrium, model.objective.inputs(batch), n_iter)
-    next(steps)  # t = 0 is the start
-    return [float(exact_match(step.y, batch).double().mean()) for step in steps]
+    right = torch.zeros(n_iter, dtype=torch.float64)
+    for batch in batches:
+        steps = iterates(model.test_equilibrium, model.objective.inputs(batch), n_iter)
+        next(steps)  # t = 0 is the start
+        right += torch.stack([exact_match(step.y, batch).double().sum().cpu() for step in steps])
+    return (right / sum(len(batch.samples) for batch in batches)).tolist()
 
 
 def measure(checkpoint: Path, output: Path, n_iter: int = 64) -> None:
@@ -71,19 +84,24 @@ def measure(checkpoint: Path, output: Path, n_iter: int = 64) -> None:
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, or is none of text.
+        ConfigError: If `n_iter` is below 1.
         DataError: If the model has no iterations, or its context is too short.
+        ResourceError: If the folder cannot be written.
     """
+    if n_iter < 1:
+        raise ConfigError(f"`--n_iter` must be at least 1, got {n_iter}.")
     model, tokenizer = load(checkpoint), tokenizer_in(checkpoint)
     if not isinstance(model, ImplicitLightningModule):
         raise DataError(f"The model in {str(checkpoint)!r} does not iterate.")
     lengths = (None, *range(max(LENGTHS) + BEYOND + 1))
-    found = {
-        _title(n): exact_matches(model, _batch(questions(n), tokenizer), n_iter) for n in lengths
-    }
-    output.mkdir(parents=True, exist_ok=True)
+    asked = {_title(n): _batches(questions(n), tokenizer) for n in lengths}
+    found = {title: exact_matches(model, batches, n_iter) for title, batches in asked.items()}
     rows = [{"t": t + 1, **{k: f"{v[t]:.4f}" for k, v in found.items()}} for t in range(n_iter)]
-    write_table(rows, output / "chains.csv")
-    _draw(found, output / "chains.png")
+    try:
+        write_table(rows, output / "chains.csv")
+        _draw(found, output / "chains.png")
+    except OSError as err:
+        raise ResourceError(f"`--output` {str(output)!r} cannot be written: {err}.") from err
 
 
 def _title(n_links: int | None) -> str:
@@ -93,9 +111,11 @@ def _title(n_links: int | None) -> str:
     return f"{n_links} link{'' if n_links == 1 else 's'}{beyond}"
 
 
-def _batch(samples: Sequence[TextSample], tokenizer: AbstractTokenizer) -> TextBatch:
+def _batches(samples: Sequence[TextSample], tokenizer: AbstractTokenizer) -> list[TextBatch]:
     encoded = [encode_sample(sample, tokenizer, sys.maxsize) for sample in samples]
-    return make_batch(encoded, range(len(samples)), tokenizer)
+    numbers = range(len(encoded))
+    parts = (slice(first, first + _BATCH_SIZE) for first in numbers[::_BATCH_SIZE])
+    return [make_batch(encoded[part], numbers[part], tokenizer) for part in parts]
 
 
 def _draw(found: dict[str, list[float]], path: Path) -> None:

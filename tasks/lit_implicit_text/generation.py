@@ -52,7 +52,8 @@ def generate(
     order, and with a fixed number of iterations not on `cache`, but for rounding.
 
     With `rtol`, a sample leaves the loop, for the token in question, once its relative residual is
-    at most that, and costs nothing until the next token. Its later steps' keys and values are then
+    at most that, and no further step counts in what it cost. On a GPU a few more are computed, as
+    the loop does not look after each step. Its later steps' keys and values are then
     those of its last step.
 
     Args:

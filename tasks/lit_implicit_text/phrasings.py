@@ -1,8 +1,8 @@
 """How the built-in corpus asks what a word means: in a domain, or in the words of somebody.
 
 A question names the domain by its name, by a person who works in it, or by a place of it; or it
-names somebody of the cast, or the teacher of somebody, or the boss of that teacher. So the
-domain may stand at the end of a chain: who is named, who taught that person, who hired the
+names somebody of the cast, or who is reached from somebody by up to two links, teacher or boss. So
+the domain may stand at the end of a chain: who is named, who taught that person, who hired the
 latter, what that one does, and what the word means there. None of it is told in the question.
 """
 

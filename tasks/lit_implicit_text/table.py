@@ -15,7 +15,7 @@ from lit_implicit.errors import DataError, LitImplicitError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table of a rollout curve's file; return the exit code."""
+    """Print the table of a rollout curve's file; return the exit status."""
     parser = argparse.ArgumentParser(prog="lit_implicit_text.table", description=__doc__)
     parser.add_argument("file", type=Path, help="test_rollout_curve.json of a run's figures")
     try:
@@ -30,7 +30,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the answers in a rollout curve's file: a row for each t, a column for each prompt.
 
     Raises:
-        DataError: If the file cannot be read, or holds no answers.
+        DataError: If the file cannot be read, or holds no answers by iterations.
     """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["settings"]["answers"]
@@ -43,7 +43,18 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         ) from err
     if not rows:
         raise DataError(f"{str(path)!r} holds no answers: the task rolled out none.")
+    if not _is_table(rows):
+        raise DataError(
+            f"{str(path)!r} holds no answers by iterations: expected a list of rows with `t` and "
+            "the same prompts in each."
+        )
     return list(rows)
+
+
+def _is_table(rows: Any) -> bool:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return False
+    return "t" in rows[0] and all(row.keys() == rows[0].keys() for row in rows)
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -71,4 +82,4 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

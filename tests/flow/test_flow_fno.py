@@ -156,8 +156,12 @@ def test_forces_that_are_not_square_or_of_another_precision_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore:Casting complex values to real")
-def test_weights_in_half_precision_are_refused():
+def test_weights_that_lost_what_is_imaginary_are_refused():
     layer = FlowSpectralConv(3, 2)
     assert layer(torch.randn(1, 3, 8, 8).bfloat16()).isfinite().all()
-    with pytest.raises(ConfigError, match=r"complex weights, which torch.bfloat16 does not hold"):
-        layer.to(torch.bfloat16)(torch.randn(1, 3, 8, 8).bfloat16())
+    for dtype, remedy in ((torch.bfloat16, "bf16-mixed"), (torch.float64, r"`\.double\(\)`")):
+        cast = FlowSpectralConv(3, 2).to(dtype)
+        with pytest.raises(ConfigError, match=rf"which {dtype} does not hold.*{remedy}"):
+            cast(torch.randn(1, 3, 8, 8, dtype=dtype))
+    wide = FlowSpectralConv(3, 2).double()
+    assert wide(torch.randn(1, 3, 8, 8, dtype=torch.float64)).dtype == torch.float64

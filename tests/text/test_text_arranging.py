@@ -11,7 +11,7 @@ class Lengths:
 
 def test_windows_are_sorted_into_batches_and_nothing_is_lost():
     numbers = list(range(23))
-    found = by_length(Lengths(), 2, 5, 0, 1, numbers)
+    found = list(by_length(Lengths(), 2, 5, 0, 1, numbers))
     assert sorted(found[:10]) == numbers[:10]
     assert sorted(found[10:20]) == numbers[10:20]
     assert sorted(found[20:]) == numbers[20:]
@@ -20,8 +20,8 @@ def test_windows_are_sorted_into_batches_and_nothing_is_lost():
         batches = sorted(lengths[i : i + 2] for i in range(first, first + 10, 2))
         assert [n for batch in batches for n in batch] == sorted(lengths[first : first + 10])
     assert lengths[22] == max(lengths[20:])  # the smaller batch is the last
-    assert found == by_length(Lengths(), 2, 5, 0, 1, numbers)
-    assert found != by_length(Lengths(), 2, 5, 1, 1, numbers)  # the seed moves batches
+    assert found == list(by_length(Lengths(), 2, 5, 0, 1, numbers))
+    assert found != list(by_length(Lengths(), 2, 5, 1, 1, numbers))  # the seed moves batches
 
 
 def padding(data, epoch):

@@ -50,7 +50,13 @@ def test_rows_count_what_generation_took(part):
         sample = TextSample(prompt, BYTES.decode(row[:n]))
         encoded.append(Encoded(sample, [*tokens, *row[:n]], len(tokens), len(tokens)))
     batch = make_batch(encoded, range(3), BYTES)
-    case = case_type(operator, [batch, replace(batch)], [0, 1, 2] * 2, 4, False)
+    case = case_type(operator, [batch, replace(batch)], [0, 2, 4] * 2, 4, True, "val")
+    # A phrasing of a domain and one of a person, then that person behind 0, 1 and 2 links.
+    assert case.links() == [None, 0, 2] * 2
+    assert replace(case, numbers=[3, 4, 6, 9, 10], split="test").links() == [None, 0, 1, 2, None]
+    exact, flops = case.exact_and_flops(setting(3))
+    assert exact == 1
+    assert flops == pytest.approx(2 * float(made.flops.sum()))
     assert case.exact_by_t(4)[2] == 1
     fixed, early = setting(3), setting(8, 0.5)
     rows = part("rows").measured(case, [fixed, early], {early: fixed})
@@ -60,5 +66,14 @@ def test_rows_count_what_generation_took(part):
     assert rows[1]["n_iter_mean"] == pytest.approx(float(found.n_iter.mean()))
     assert rows[1]["flops_ratio"] == pytest.approx(float(found.flops.sum() / made.flops.sum()))
     assert rows[1]["against"] == 3
+    by_links = rows[1]["by_links"]
+    assert list(by_links) == ["none named", "0 links", "2 links"]
+    means = [kind["n_iter_mean"] for kind in by_links.values()]
+    assert means == pytest.approx(found.n_iter.tolist())
+    assert len(set(means)) > 1
     assert rows[1]["wall_s"]["median"] > 0
-    part("rows").rows_table([{**row, "chosen": False} for row in rows], "title")
+    shown = [{**row, "chosen": False} for row in [*rows, rows[1]]]
+    table = part("rows").rows_table(shown, "title")
+    assert len(table.rows) == 3
+    assert [row.end_section for row in table.rows] == [True, False, False]
+    assert part("rows").links_table(rows).row_count == 2

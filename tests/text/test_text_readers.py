@@ -183,6 +183,8 @@ def test_prompt_and_answer_longer_than_the_context_are_told_before_training(tmp_
         ({"context": 1}, "context` must be at least 2, got 1"),
         ({"n_val": 0}, "n_val` must be at least 1, got 0"),
         ({"seed": -1}, "seed` must be at least 0, got -1"),
+        ({"tokenizer_revision": "v1"}, "revision` 'v1' is of tokenizers on the hub, got .* 'bpe'"),
+        ({"tokenizer_revision": "v1", "tokenizer": "."}, "on the hub, got `tokenizer` '.'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(settings, message):

@@ -33,7 +33,11 @@ def test_text_that_means_something_in_markdown_stands_as_it_is():
     assert line == r"| 1 | a \| b \*c\* \<d> |"
 
 
-@pytest.mark.parametrize("content", ["{}", "no JSON", '{"settings": {"answers": []}}', None])
+@pytest.mark.parametrize("content", [
+    "{}", "no JSON", '{"settings": {"answers": []}}', '{"settings": {"answers": "yes"}}',
+    '{"settings": {"answers": [1]}}', '{"settings": {"answers": [{"a": "x"}]}}',
+    '{"settings": {"answers": [{"t": 1, "a": "x"}, {"t": 2, "b": "x"}]}}', None,
+])  # fmt: skip
 def test_a_file_without_answers_is_refused_by_name(tmp_path, capsys, content):
     file = tmp_path / "curve.json"
     if content is not None:
