@@ -11,8 +11,8 @@ import torch
 _LEAST = 0.01
 """Seconds that one measurement takes at least; shorter runs are repeated in it."""
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""Seconds that pass, or those that the processor gave this process: for a CPU with other work."""
+CLOCKS = {"wall": "perf_counter", "cpu": "process_time"}
+"""Functions of `time`: seconds that pass, or those that this process got of a busy processor."""
 
 Runs = Mapping[str, Callable[[], Any]]
 
@@ -29,11 +29,12 @@ def seconds(
         clock: One of `CLOCKS`.
     """
     synchronize(device)
-    since = CLOCKS[clock]()
+    now: Callable[[], float] = getattr(time, CLOCKS[clock])
+    since = now()
     for _ in range(number):
         run()
     synchronize(device)
-    return (CLOCKS[clock]() - since) / number
+    return (now() - since) / number
 
 
 def synchronize(device: torch.device) -> None:
