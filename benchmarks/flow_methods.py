@@ -22,15 +22,11 @@ from torchdeq.solver import get_solver, register_solver
 
 from flow_case import DAMPING, EXACT, STEPS, FlowCase
 from lit_implicit import (
-    AbstractSolver,
-    Anderson,
-    Auto,
     Equilibrium,
     Implicit,
     JacobianFree,
-    Picard,
 )
-from solvers_methods import OURS, with_budget
+from solvers_methods import OURS, SOLVERS, with_budget
 
 RIVAL, MAX_ITER = "torchdeq", 500
 
@@ -38,7 +34,6 @@ Run = Callable[[], Any]
 
 register_solver("anderson, ridge 1e-8", partial(get_solver("anderson"), lam=1e-8))
 
-SOLVERS: dict[str, AbstractSolver] = {"Picard": Picard(), "Anderson": Anderson(), "Auto": Auto()}
 _PLAIN = "fixed_point_iter"
 RIVALS = {
     _PLAIN: (_PLAIN, _PLAIN),

@@ -20,14 +20,12 @@ from torch import Tensor
 from imaging_case import IMPLICIT, Case
 from lit_implicit import (
     AbstractSolver,
-    Anderson,
-    Auto,
     Equilibrium,
     Implicit,
     JacobianFree,
     Picard,
 )
-from solvers_methods import OURS, with_budget
+from solvers_methods import OURS, SOLVERS, with_budget
 
 RIVAL, MAX_ITER = "deepinv", 500
 N_FORWARD, N_BACKWARD, BACKWARD_RTOL = 100, 20, 1e-5
@@ -35,7 +33,6 @@ N_FORWARD, N_BACKWARD, BACKWARD_RTOL = 100, 20, 1e-5
 
 EARLY = (RIVAL, "early stop")
 
-SOLVERS: dict[str, AbstractSolver] = {"Picard": Picard(), "Anderson": Anderson(), "Auto": Auto()}
 Run = Callable[[], Any]
 
 

@@ -8,7 +8,6 @@ from imaging_methods import (
     MAX_ITER,
     N_FORWARD,
     RIVAL,
-    SOLVERS,
     Method,
     deepinv_step,
     evaluation_methods,
@@ -19,7 +18,7 @@ from imaging_methods import (
 from solvers_calls import counted
 from solvers_forward import missed, timed
 from solvers_memory import peak_bytes
-from solvers_methods import OURS, with_budget
+from solvers_methods import OURS, SOLVERS, with_budget
 from solvers_picking import Hurry, Ladder
 from solvers_timing import in_turns, ratio
 

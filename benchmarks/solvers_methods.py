@@ -1,7 +1,7 @@
 """The methods, each called as its library means it to be, with relative stops everywhere.
 
-- lit-implicit: `solver.solve(g, z0)`; `Picard()`, `Anderson()`, `Broyden()` and, where it exists,
-  `Auto()`, at their defaults.
+- lit-implicit: `solver.solve(g, z0)`; `Picard()`, `Anderson()`, `Auto()` and `Broyden()`, at their
+  defaults.
 - plain loop: what one writes oneself, z = G(z) until the largest relative residual of the batch,
   looked at each iteration, is small enough. `oracle` is no method: the same loop without a test,
   stopped after the least number of iterations that reaches the goal, which nobody knows beforehand.
@@ -30,10 +30,13 @@ import torch
 from torch import Tensor
 
 import lit_implicit
-from lit_implicit import AbstractSolver, Anderson, Broyden, Picard
+from lit_implicit import AbstractSolver, Anderson, Auto, Broyden, Picard
 from solvers_problems import Problem
 
 OURS, PLAIN, MAX_ITER = "lit-implicit", "plain loop", 1500
+SOLVERS: dict[str, AbstractSolver] = {"Picard": Picard(), "Anderson": Anderson(), "Auto": Auto()}
+"""Ours, for training steps."""
+
 Run = Callable[[], Tensor]
 Prepare = Callable[[Problem, float], Run]
 
@@ -62,11 +65,7 @@ class Method:
 
 def our_solvers() -> dict[str, AbstractSolver]:
     """Return our solvers at their defaults."""
-    found: dict[str, AbstractSolver] = {
-        "Picard": Picard(), "Anderson": Anderson(), "Broyden": Broyden()
-    }  # fmt: skip
-    auto = getattr(lit_implicit, "Auto", None)
-    return found if auto is None else {**found, "Auto": auto()}
+    return {**SOLVERS, "Broyden": Broyden()}
 
 
 def with_budget(solver: Any, rtol: float, max_iter: int = MAX_ITER) -> Any:

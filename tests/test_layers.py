@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"errors", "files", "task", "registry"},
+    {"errors", "files", "scripts", "task", "registry"},
     {"layout", "tree"},
     {"compilation", "contract", "operator", "solvers"},
     {"adjoints"},

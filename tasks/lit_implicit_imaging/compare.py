@@ -5,7 +5,6 @@
 
 import argparse
 import csv
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from lit_implicit.errors import ConfigError, DataError, LitImplicitError, ResourceError
+from lit_implicit.errors import ConfigError, DataError, ResourceError
 from lit_implicit.loading import load
+from lit_implicit.scripts import run_script
 from lit_implicit_imaging.batch import ImagingBatch
 from lit_implicit_imaging.compared_data import data_of, data_settings, refuse_other_data
 from lit_implicit_imaging.gallery import draw_panels
@@ -32,7 +32,7 @@ def compare(
     *,
     any_data: bool = False,
     device: str = "cpu",
-) -> None:
+) -> Path:
     """Restore the test photographs by the best weights of each run, and draw some of them.
 
     Writes `gallery.png` (truth, observation, answers with their PSNR, absolute errors) and
@@ -46,6 +46,9 @@ def compare(
         any_data: Compare on the data of the first run, though others were trained for another
             blur, noise or size.
         device: Where the models run, as torch names it.
+
+    Returns:
+        The folder.
 
     Raises:
         CheckpointError: If a run has no checkpoint of its best weights.
@@ -77,6 +80,7 @@ def compare(
         figure.savefig(output / "gallery.png", dpi=100)
     except OSError as err:
         raise ResourceError(f"{str(output)!r} cannot be written: {err}.") from err
+    return output
 
 
 def _test_batches(
@@ -129,13 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if title in runs:
             parser.error(f"the title {title!r} is given twice")
         runs[title] = Path(folder)
-    try:
-        compare(runs, given.output, given.shown, any_data=given.any_data, device=given.device)
-    except LitImplicitError as err:
-        print(f"error: {err}", file=sys.stderr)  # noqa: T201
-        return 2
-    print(given.output)  # noqa: T201
-    return 0
+    return run_script(
+        lambda: compare(
+            runs, given.output, given.shown, any_data=given.any_data, device=given.device
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lit_implicit.errors import LitImplicitError
+from lit_implicit.scripts import run_script
 from lit_implicit_lp.figure7 import write_figure
 from lit_implicit_lp.table_runs import TableRun, read_table_run
 
@@ -82,18 +82,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output", type=Path, default=Path("table1"), metavar="FOLDER", help="default: table1"
     )
     given = parser.parse_args(argv)
-    try:
-        runs = [read_table_run(folder) for folder in given.run_dirs]
-        runs.sort(key=lambda run: (run.kind, run.width, run.recorded.report.get("seed") or 0))
-        write_table(runs, given.output)
-        for run in runs:
-            if run.kind == "implicit":
-                write_figure(run, given.output)
-    except (LitImplicitError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)  # noqa: T201
-        return 2
-    print(given.output)  # noqa: T201
-    return 0
+    return run_script(lambda: _build(given.run_dirs, given.output))
+
+
+def _build(run_dirs: Sequence[Path], output: Path) -> Path:
+    runs = [read_table_run(folder) for folder in run_dirs]
+    runs.sort(key=lambda run: (run.kind, run.width, run.recorded.report.get("seed") or 0))
+    write_table(runs, output)
+    for run in runs:
+        if run.kind == "implicit":
+            write_figure(run, output)
+    return output
 
 
 if __name__ == "__main__":

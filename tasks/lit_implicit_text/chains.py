@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lit_implicit.errors import ConfigError, DataError, LitImplicitError, ResourceError
+from lit_implicit.errors import ConfigError, DataError, ResourceError
 from lit_implicit.loading import load
 from lit_implicit.module import ImplicitLightningModule
 from lit_implicit.predictions import write_table
 from lit_implicit.probes.iterates import iterates
+from lit_implicit.scripts import run_script
 from lit_implicit_text.corpus import ask
 from lit_implicit_text.encoding import TextBatch, encode_sample, make_batch
 from lit_implicit_text.find_tokenizer import tokenizer_in
@@ -74,13 +75,16 @@ def exact_matches(
     return (right / sum(len(batch.samples) for batch in batches)).tolist()
 
 
-def measure(checkpoint: Path, output: Path, n_iter: int = 64) -> None:
+def measure(checkpoint: Path, output: Path, n_iter: int = 64) -> Path:
     """Write exact match by length of the chain and by t, as `chains.csv` and `chains.png`.
 
     Args:
         checkpoint: A checkpoint of a looped transformer, trained on the built-in corpus.
         output: Folder of what is written; made if missing.
         n_iter: Most iterations.
+
+    Returns:
+        The folder.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read, or is none of text.
@@ -102,6 +106,7 @@ def measure(checkpoint: Path, output: Path, n_iter: int = 64) -> None:
         _draw(found, output / "chains.png")
     except OSError as err:
         raise ResourceError(f"`--output` {str(output)!r} cannot be written: {err}.") from err
+    return output
 
 
 def _title(n_links: int | None) -> str:
@@ -142,13 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("chains"))
     parser.add_argument("--n_iter", type=int, default=64)
     given = parser.parse_args(arguments)
-    try:
-        measure(given.checkpoint, given.output, given.n_iter)
-    except LitImplicitError as err:
-        print(f"error: {err}", file=sys.stderr)  # noqa: T201
-        return 2
-    print(given.output)  # noqa: T201
-    return 0
+    return run_script(lambda: measure(given.checkpoint, given.output, given.n_iter))
 
 
 if __name__ == "__main__":

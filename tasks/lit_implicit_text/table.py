@@ -11,19 +11,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from lit_implicit.errors import DataError, LitImplicitError
+from lit_implicit.errors import DataError
+from lit_implicit.scripts import run_script
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table of a rollout curve's file; return the exit status."""
     parser = argparse.ArgumentParser(prog="lit_implicit_text.table", description=__doc__)
     parser.add_argument("file", type=Path, help="test_rollout_curve.json of a run's figures")
-    try:
-        print(markdown(read_rows(parser.parse_args(arguments).file)))  # noqa: T201
-    except LitImplicitError as err:
-        print(f"error: {err}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+    given = parser.parse_args(arguments)
+    return run_script(lambda: markdown(read_rows(given.file)))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

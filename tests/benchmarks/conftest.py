@@ -1,4 +1,4 @@
-"""The modules of benchmarks/solvers.py, which are scripts beside each other and no package."""
+"""The modules of benchmarks/, which are scripts beside each other and no package."""
 
 import importlib
 from pathlib import Path
@@ -8,8 +8,10 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture
-def part(monkeypatch):
-    """Return a module of the benchmark of solvers by the end of its name."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return lambda name: importlib.import_module(f"solvers_{name}" if name else "solvers")
+@pytest.fixture(scope="module")
+def part(request):
+    """Return a module of a benchmark by the end of its name, the benchmark by `PREFIX`."""
+    prefix = getattr(request.module, "PREFIX", "solvers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield lambda name: importlib.import_module(f"{prefix}_{name}" if name else prefix)

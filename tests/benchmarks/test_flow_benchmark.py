@@ -1,6 +1,5 @@
 """The benchmark of flows compares the same gradients, by both libraries."""
 
-import importlib
 import json
 import runpy
 from argparse import Namespace
@@ -9,17 +8,10 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PREFIX = "flow"
 
 # torchdeq's own, and of tensors that stand for numbers.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def part():
-    """Return a module of the benchmark by its name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +25,7 @@ def test_all_methods_find_the_same_gradient(part, script, kind):
     given = Namespace(quick=True, weights=None, device="cpu")
     case = script["_case"](given, script["_data"](given))
     other = {"exact": "phantom", "phantom": "exact"}[kind]
-    for method in part("flow_methods").methods(case, kind):
+    for method in part("methods").methods(case, kind):
         if method.name == "anderson":  # its ridge does not let it so near
             continue
         found = method.prepare(1e-5)()

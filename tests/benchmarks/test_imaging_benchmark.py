@@ -18,17 +18,10 @@ from lit_implicit_imaging.objective import ImagingObjective
 from lit_implicit_imaging.pgd import ImagingPGD
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PREFIX = "imaging"
 
 # deepinv's own: about arguments that are not given.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def part():
-    """Return a module of the benchmark by the end of its name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield lambda name: importlib.import_module(f"imaging_{name}")
 
 
 @pytest.fixture(scope="module", params=[ImagingHQS, ImagingPGD])
