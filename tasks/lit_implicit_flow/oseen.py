@@ -32,18 +32,21 @@ class FlowOseen(AbstractOperator):
     """G(w, f) = w + P(w) r with r = curl f + nu Lap w - u . grad w, what is left in the equation.
 
     The state is the vorticity. A flow that solves the equation is a fixed point whatever the
-    weights. On wave vectors up to `waves`, P r is the Levenberg-Marquardt step,
-    the change q that makes sum W |r - J q|^2 + d sum |q|^2 / S least, J the Oseen operator with all
-    of its derivative (-nu Lap q + u . grad q + v . grad w, curl v = q), a dense matrix. Shorter
-    waves see of J the viscosity, inverted exactly in Fourier space and damped where advection
-    exceeds it:
+    weights. On wave vectors up to `waves`, P r is a step of the iteratively regularised
+    Gauss-Newton method: the change q that makes sum W |r - J q|^2 + d sum |w + q|^2 / S least, J
+    the Oseen operator with all of its derivative (-nu Lap q + u . grad q + v . grad w, curl v = q),
+    a dense matrix. Shorter waves see of J the viscosity, inverted exactly in Fourier space and
+    damped where advection exceeds it:
 
-        q = l r / (l^2 + (b |u| k)^2 + d / (S W)),    l = nu k^2.
+        q = (l r - p w) / (l^2 + (b |u| k)^2 + p),    l = nu k^2,    p = d / (S W).
 
     Learned are the spectrum S(k) in which flows are looked for, the weights W(k) of the equation's
     parts, the damping b(k), each in a table over integer |k|, and d as a function of the residual's
     size. They depend on wavenumbers, and not on points: G runs at any resolution. It commutes with
     shifts, reflections and quarter turns.
+
+    Far from a flow d is large, and the state is drawn back to rest, whatever it is: starts are
+    forgotten. Near one d falls faster than the residual, and the steps become Newton's.
 
     Why squares and not Newton's method: most forces hold more than one flow steady at small
     viscosity. One that S leaves out, say as it has shorter waves than the flows of the data, is a
@@ -52,15 +55,15 @@ class FlowOseen(AbstractOperator):
     Args:
         waves: Largest wavenumber that is solved for directly; the cost grows with its sixth power.
         n_shells: Wavenumbers of the tables; beyond the last they are constant.
-        damping: d at rest to begin with, relative to the mean diagonal of the squares; near a
-            solution it falls with the residual.
+        damping: d at rest to begin with, relative to the mean diagonal of the squares; it falls
+            with a power of the residual, the square to begin with.
 
     Raises:
         ValueError: If a number is out of range.
 
     References:
-        Oseen's linearization: Temam (1977), Navier-Stokes Equations, II.3; least squares: Nocedal
-        and Wright (2006), Numerical Optimization, section 10.3.
+        Oseen's linearization: Temam (1977), Navier-Stokes Equations, II.3; the method: Bakushinskii
+        (1992), Comput. Math. Math. Phys. 32(9), 1353-1359.
     """
 
     def __init__(self, waves: int = 6, n_shells: int = 16, damping: float = 0.1) -> None:
@@ -105,23 +108,24 @@ class FlowOseen(AbstractOperator):
         spectrum, weight, drag = (
             table(s.square) for table in (self.spectrum, self.weight, self.drag)
         )
-        least = viscosity.square() + drag.square() * speed2[:, None, None] * s.square
-        least = least + (damping * mean)[:, None, None] / (spectrum * weight)
+        pull = (damping * mean)[:, None, None] / (spectrum * weight)
+        least = viscosity.square() + drag.square() * speed2[:, None, None] * s.square + pull
         short = s.kept * (s.square > self.waves**2)
         # Where `short` is 0, so may be `least`.
-        q = short * viscosity * r / torch.where(short > 0, least, 1.0)
+        q = short * (viscosity * r - pull * w) / torch.where(short > 0, least, 1.0)
         columns = _waves(self.waves, s.n, field.dtype, field.device).columns
         return s.field(w + q + spectrum_of(long, columns, s.n))
 
     def _damping(self, r: Tensor, given: Tensor, times: Tensor) -> Tensor:
-        """Return d, shape `(n,)`: damping times a power of the relative residual.
+        """Return d, shape `(n,)`: damping times a power of the relative residual, above the first.
 
         Spectra of real fields hold half of their waves: each counts as often as `times` says.
         """
-        tiny = torch.finfo(r.real.dtype).eps
+        tiny = torch.finfo(r.real.dtype).eps ** 2
         left, size = ((times * part.abs() ** 2).sum(dim=(-2, -1)) for part in (r, given))
         ratio = left / (size + tiny) + tiny
-        damping: Tensor = self.log_damping.exp() * ratio ** (self.log_power.exp() / 2)
+        # A first power would leave the state drawn back as far as it is off.
+        damping: Tensor = self.log_damping.exp() * ratio ** ((1 + self.log_power.exp()) / 2)
         return damping
 
     def _long(self, w: Tensor, r: Tensor, nu: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,15 +142,19 @@ class FlowOseen(AbstractOperator):
             for table, k in ((self.weight, waves.rows), (self.spectrum, waves.columns))
         )
         scale = scale.sqrt()
-        part = amplitudes(r, waves.rows)
+        left, here = (
+            torch.cat([part.real, part.imag], dim=1)[..., None]
+            for part in (amplitudes(r, waves.rows), amplitudes(w, waves.columns))
+        )
         # S stays outside: what it multiplies is then a quarter of J.
         transposed = (weight[:, None] * matrix).mT
-        wanted = transposed @ torch.cat([part.real, part.imag], dim=1)[..., None]
         squares = scale[:, None] * (transposed @ matrix) * scale
         mean = squares.diagonal(dim1=1, dim2=2).mean(dim=1)
-        squares = squares + (damping * mean)[:, None, None] * waves.identity
+        pull = (damping * mean)[:, None, None]
+        squares = squares + pull * waves.identity
+        wanted = scale[:, None] * (transposed @ left) - pull * here / scale[:, None]
         # Not `solve`, which asks the device whether it failed.
-        found = torch.linalg.solve_ex(squares, scale[:, None] * wanted).result[..., 0] * scale
+        found = torch.linalg.solve_ex(squares, wanted).result[..., 0] * scale
         real, imag = found.chunk(2, dim=1)
         return torch.complex(real, imag), mean
 
