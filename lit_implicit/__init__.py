@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lit_implicit.module import ExplicitLightningModule, ImplicitLightningModule
     from lit_implicit.objective import AbstractObjective, Mode, Perturbed, RolloutScore
     from lit_implicit.operator import AbstractOperator, FixedPointMap
+    from lit_implicit.path_difference import PathDifference
     from lit_implicit.regularizers import AbstractRegularizer, JacobianNorm, jacobian_norm
     from lit_implicit.solvers import (
         GMRES,
@@ -57,6 +58,7 @@ _HOMES = {
     "module": ("ExplicitLightningModule", "ImplicitLightningModule"),
     "objective": ("AbstractObjective", "Mode", "Perturbed", "RolloutScore"),
     "operator": ("AbstractOperator", "FixedPointMap"),
+    "path_difference": ("PathDifference",),
     "regularizers": ("AbstractRegularizer", "JacobianNorm", "jacobian_norm"),
     "solvers": (
         "AbstractLinearSolver",
@@ -101,6 +103,7 @@ __all__ = [
     "JacobianNorm",
     "Mode",
     "Neumann",
+    "PathDifference",
     "Perturbed",
     "Picard",
     "Ragged",

@@ -13,7 +13,15 @@ LAYERS = [
     {"layout", "tree"},
     {"compilation", "contract", "operator", "solvers"},
     {"adjoints"},
-    {"equilibrium", "objective", "predictions", "regularizers", "spectral", "probes"},
+    {
+        "equilibrium",
+        "objective",
+        "path_difference",
+        "predictions",
+        "probes",
+        "regularizers",
+        "spectral",
+    },
     {"module", "data", "callbacks", "reporting", "loading", "checkpoint_io"},
     {"cli", "testing"},
 ]

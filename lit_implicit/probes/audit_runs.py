@@ -10,6 +10,7 @@ from lit_implicit.equilibrium import Equilibrium
 from lit_implicit.layout import AbstractLayout, Real
 from lit_implicit.objective import AbstractObjective
 from lit_implicit.operator import FixedPointMap
+from lit_implicit.path_difference import random_start
 from lit_implicit.solvers import AbstractSolver, Evaluation, relative_residual
 
 
@@ -92,12 +93,7 @@ def run_from_random(
         The relative distances |z_t - end| / |end| at t = 0..T, shape `(n, T + 1)`, infinite where a
         state is not finite; and the task error at T, shape `(n,)`.
     """
-    layout, size = g.layout, g.layout.norm(end)
-    drawn = torch.randn(end.shape, generator=generator, dtype=torch.float32).to(end)
-    # Where the size is 0 or unknown, 1 is as good as any.
-    wanted = size.where(size.isfinite() & (size > 0), torch.ones_like(size))
-    scale = wanted / layout.norm(drawn).clamp(min=torch.finfo(size.dtype).tiny)
-    z0 = drawn * layout.spread(scale, drawn).to(drawn.dtype)
+    layout, z0 = g.layout, random_start(g.layout, end, generator)
     distances, z = [], z0
     for z, _ in islice(solver.iterates(g, z0), n_iter + 1):
         distances.append(_relative(layout, z, end))
