@@ -38,12 +38,15 @@ class FlowOseen(AbstractOperator):
     a dense matrix. Shorter waves see of J the viscosity, inverted exactly in Fourier space and
     damped where advection exceeds it:
 
-        q = (l r - p w) / (l^2 + (b |u| k)^2 + p),    l = nu k^2,    p = d / (S W).
+        q = (l r - p w) / (l^2 + (1 + b^2) (u k)^2 + p),    l = nu k^2,    p = d / (S W),
 
-    Learned are the spectrum S(k) in which flows are looked for, the weights W(k) of the equation's
-    parts, the damping b(k), each in a table over integer |k|, and d as a function of the residual's
-    size. They depend on wavenumbers, and not on points: G runs at any resolution. It commutes with
-    shifts, reflections and quarter turns.
+    u the root mean square of the speed. The 1 damps short waves that are carried along, at any
+    viscosity: where the speed is v, they are multiplied by 1 - l (l + i v k) / (l^2 + (u k)^2) at
+    most, which is smaller than 1 up to v^2 = 2 u^2, the largest of a shear flow. Learned are the
+    spectrum S(k) in which flows are looked for, the weights W(k) of the equation's parts, the
+    damping b(k), each in a table over integer |k|, and d as a function of the residual's size. They
+    depend on wavenumbers, and not on points: G runs at any resolution. It commutes with shifts,
+    reflections and quarter turns.
 
     Far from a flow d is large, and the state is drawn back to rest, whatever it is: starts are
     forgotten. Near one d falls faster than the residual, and the steps become Newton's.
@@ -76,7 +79,7 @@ class FlowOseen(AbstractOperator):
         self.waves = waves
         self.spectrum = ShellTable(n_shells)
         self.weight = ShellTable(n_shells)
-        self.drag = ShellTable(n_shells)
+        self.drag = ShellTable(n_shells, 0.5)
         self.log_damping = nn.Parameter(torch.tensor(damping).log())
         self.log_power = nn.Parameter(torch.tensor(0.0))
 
@@ -109,7 +112,8 @@ class FlowOseen(AbstractOperator):
             table(s.square) for table in (self.spectrum, self.weight, self.drag)
         )
         pull = (damping * mean)[:, None, None] / (spectrum * weight)
-        least = viscosity.square() + drag.square() * speed2[:, None, None] * s.square + pull
+        carried = (1 + drag.square()) * speed2[:, None, None] * s.square
+        least = viscosity.square() + carried + pull
         short = s.kept * (s.square > self.waves**2)
         # Where `short` is 0, so may be `least`.
         q = short * (viscosity * r - pull * w) / torch.where(short > 0, least, 1.0)

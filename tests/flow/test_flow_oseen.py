@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from flow.flow_problem import batch, fields, off
+from flow.flow_problem import batch, fields, grid, off
 
 from lit_implicit.reporting.report import count_parameters
 from lit_implicit.testing import operator_checks
@@ -113,6 +113,28 @@ def test_short_waves_are_solved_exactly_where_viscosity_rules():
     w = torch.cos(4 * points)[:, None].expand(16, 16)[None]
     x = replace(one.x, force=force_of(w, 0.05))
     assert off(moved(operator, x, torch.zeros(1, 1, 16, 16, dtype=WIDE)), w[:, None]) < 1e-9
+
+
+@pytest.mark.parametrize("nu", [0.3, 0.05, 0.02])
+def test_short_waves_carried_by_a_shear_flow_are_damped_whatever_the_learned_damping(nu):
+    """u = cos y along x, and ripples along x on it: its speed is up to sqrt(2) of its mean."""
+    operator = FlowOseen(waves=1).double()
+    with torch.no_grad():
+        operator.drag.log_values.fill_(-30.0)
+        operator.log_damping.fill_(-30.0)
+        x, y = grid(32)
+        w = torch.sin(y)[None, None]
+        one = batch(1, 32, nu, WIDE, scales=(1.0, 1.0))
+        c = operator.encode(replace(one.x, force=force_of(w[:, 0], nu)))
+        ripples = 1e-4 * torch.stack([torch.cos(k * x) for k in (4, 6, 8)])[:, None]
+        z, c = w + ripples, replace(c, curl_f=c.curl_f.expand(3, -1, -1), nu=c.nu.expand(3))
+        sizes = []
+        for _ in range(100):
+            z = operator(z, c)
+            sizes.append((z - w).flatten(1).norm(dim=1))
+    sizes = torch.stack(sizes) / ripples.flatten(1).norm(dim=1)
+    assert (sizes < 1).all()
+    assert (sizes[-1] < 0.35).all()
 
 
 def turned(field):
