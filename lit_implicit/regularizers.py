@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lit_implicit.adjoints import AbstractAdjoint
 from lit_implicit.layout import PerSample, Real
 from lit_implicit.operator import AbstractMap
 from lit_implicit.solvers import Solution
@@ -27,6 +28,9 @@ class AbstractRegularizer(ABC):
     def name(self) -> str:
         """Name in the logs: that of the class in snake case, such as `jacobian_norm`."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+
+    def check(self, adjoint: AbstractAdjoint) -> None:  # noqa: B027
+        """Refuse an adjoint whose gradients do not suit, by a ValueError; the default takes all."""
 
     @abstractmethod
     def penalty(self, g: AbstractMap, solution: Solution, step: int) -> PerSample:

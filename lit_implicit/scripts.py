@@ -16,8 +16,9 @@ def run_script(run: Callable[[], object]) -> int:
         The exit status: 0, or 2 where what was asked for cannot be done, or not be written.
     """
     try:
-        print(run())  # noqa: T201
+        found = run()
     except (LitImplicitError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)  # noqa: T201
         return 2
+    print(found)  # noqa: T201
     return 0

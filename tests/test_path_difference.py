@@ -6,7 +6,15 @@ from affine_task import AffineData, AffineObjective, AffineOperator
 from lightning.pytorch import Trainer
 from problems import Affine, RaggedAffine, matrix, random, systems
 
-from lit_implicit import Equilibrium, ImplicitLightningModule, PathDifference, Picard, Unrolled
+from lit_implicit import (
+    Equilibrium,
+    ImplicitLightningModule,
+    JacobianFree,
+    PathDifference,
+    Picard,
+    Unrolled,
+)
+from lit_implicit.errors import ConfigError
 from lit_implicit.path_difference import random_start
 from lit_implicit.regularizers import generator_of_step
 
@@ -112,15 +120,54 @@ def test_less_of_it_makes_a_map_that_expands_contract():
     assert torch.linalg.eigvals(operator.a.detach()).abs().max() < 0.8
 
 
-def test_module_adds_it_to_the_loss_and_logs_it(tmp_path):
+class Steep(Affine):
+    """Contracts near c, and runs away from far starts: c + a (d + d^5), d = z - c."""
+
+    def forward(self, z, c):
+        d = z - c
+        return c + self.a[0, 0] * (0.1 * d + d**5)
+
+
+def test_a_start_that_overflows_costs_two_and_spoils_no_other():
+    near, far = torch.full((1, 4), 0.1).double(), torch.full((1, 4), 20.0).double()
+    penalty, found = PathDifference(1.0, n_iter=6, last=2), []
+    for x in (near, torch.cat([near, far])):
+        operator = Steep(torch.ones(1, 1).double())
+        # From the fixed point itself: the solve is sound.
+        g, _ = Equilibrium(operator, SOLVER).bind(x)
+        solution = SOLVER.solve(g, x.clone())
+        assert not solution.failed.any()
+        value = penalty.penalty(g, solution, step=0)
+        value.sum().backward()
+        found.append((value.detach(), operator.a.grad))
+    assert found[0][0].isfinite().all()
+    assert found[1][0][1] == 2.0
+    assert found[1][1].isfinite().all()
+
+
+def test_jacobian_free_gradients_are_refused():
+    with pytest.raises(ConfigError, match=r"`model.regularizers`: `PathDifference` needs"):
+        ImplicitLightningModule(
+            AffineOperator(0.5), AffineObjective(), adjoint=JacobianFree(),
+            regularizers=[PathDifference(1.0)],
+        )  # fmt: skip
+
+
+def test_module_adds_it_to_the_loss(tmp_path):
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
-    run = Trainer(max_epochs=1, accelerator="cpu", default_root_dir=tmp_path,
-                  enable_model_summary=False, **quiet)  # fmt: skip
-    module = ImplicitLightningModule(
-        AffineOperator(0.5), AffineObjective(), regularizers=[PathDifference(1.0)]
-    )
-    run.fit(module, AffineData())
-    assert run.callback_metrics["train/path_difference"] > 0
+    logged, weights = [], []
+    for weight in (0.0, 1.0):
+        run = Trainer(max_epochs=1, accelerator="cpu", default_root_dir=tmp_path,
+                      enable_model_summary=False, **quiet)  # fmt: skip
+        torch.manual_seed(0)
+        module = ImplicitLightningModule(
+            AffineOperator(0.5), AffineObjective(), regularizers=[PathDifference(weight)]
+        )
+        run.fit(module, AffineData())
+        logged.append(float(run.callback_metrics["train/path_difference"]))
+        weights.append(module.operator.weight.detach().clone())
+    assert min(logged) > 0
+    assert not torch.allclose(*weights)
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,10 @@ class ImplicitLightningModule(AbstractLightningModule):
 
     Raises:
         CheckpointError: If `init_weights` cannot be read or does not fit the model.
-        ConfigError: If two regularizers have the same name, a test setting or the adjoint does
-            not suit the solver, the model has no such part as `init_parts` names, or a setting of
-            `compile` is not known; in a solve, if G cannot be compiled.
+        ConfigError: If two regularizers have the same name, one does not suit the adjoint, a test
+            setting or the adjoint does not suit the solver, the model has no such part as
+            `init_parts` names, or a setting of `compile` is not known; in a solve, if G cannot be
+            compiled.
     """
 
     def __init__(
@@ -103,6 +104,11 @@ class ImplicitLightningModule(AbstractLightningModule):
         """Where training solves start, if not from the operator's `init_state` (`WarmStart`)."""
         self.regularizers = tuple(regularizers)
         for regularizer in self.regularizers:
+            if adjoint is not None:
+                try:
+                    regularizer.check(adjoint)
+                except ValueError as err:
+                    raise ConfigError(f"`model.regularizers`: {err}") from err
             if f"train_{regularizer.name}" in self._means:
                 raise ConfigError(
                     f"`model.regularizers` cannot log two values as `train/{regularizer.name}`. "

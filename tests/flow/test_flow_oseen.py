@@ -116,7 +116,7 @@ def test_short_waves_are_solved_exactly_where_viscosity_rules():
 
 
 @pytest.mark.parametrize("nu", [0.3, 0.05, 0.02])
-def test_short_waves_carried_by_a_shear_flow_are_damped_whatever_the_learned_damping(nu):
+def test_short_waves_on_a_sine_shear_are_damped_without_any_learned_damping(nu):
     """u = cos y along x, and ripples along x on it: its speed is up to sqrt(2) of its mean."""
     operator = FlowOseen(waves=1).double()
     with torch.no_grad():
@@ -135,6 +135,61 @@ def test_short_waves_carried_by_a_shear_flow_are_damped_whatever_the_learned_dam
     sizes = torch.stack(sizes) / ripples.flatten(1).norm(dim=1)
     assert (sizes < 1).all()
     assert (sizes[-1] < 0.35).all()
+
+
+def test_random_starts_end_at_the_flow_and_beyond_the_long_waves_are_drawn_to_rest():
+    one = batch(4, 24, 0.1, WIDE)
+    operator = FlowOseen().double()
+    c = operator.encode(one.x)
+    torch.manual_seed(0)
+    noise = torch.randn_like(one.target)
+    z = noise * one.target.norm() / noise.norm()
+    with torch.no_grad():
+        far = operator(z, c)
+        for _ in range(60):
+            z = operator(z, c)
+    assert off(z, one.target) < 1e-8
+    s = Spectral.of(noise[:, 0])
+    short = s.kept * (s.square > 6**2)
+    start = noise[:, 0] * one.target.norm() / noise.norm()
+    sizes = [(short * s.transform(w).abs()).norm() for w in (start, far[:, 0])]
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_short_part_of_a_step_is_the_formula():
+    operator, nu = drawn(waves=2, n_shells=6), 0.05
+    one = batch(2, 16, nu, WIDE, scales=(1.0, 1.0))
+    w = 0.2 * fields(16, 2, seed=5, max_wavenumber=3)
+    s = Spectral.of(w)
+    with torch.no_grad():
+        c = operator.encode(one.x)
+        r = s.transform(curl(one.x.force) - balance(w, nu))
+        given = s.transform(c.curl_f)
+        damping = operator._damping(r, given, 1 + (s.ky > 0))
+        _, mean = operator._long(s.transform(w), r, c.nu, damping)
+        speed2 = s.fine(s.velocity(s.transform(w))).square().sum(dim=-3).mean(dim=(-2, -1))
+        spectrum, weight, drag = (
+            t(s.square) for t in (operator.spectrum, operator.weight, operator.drag)
+        )
+        viscous = nu * s.square
+        pull = (damping * mean)[:, None, None] / (spectrum * weight)
+        carried = (1 + drag**2) * speed2[:, None, None] * s.square
+        wanted = (viscous * r - pull * s.transform(w)) / (viscous**2 + carried + pull)
+        found = s.transform(moved(operator, one.x, w[:, None])[:, 0])
+    short = s.kept * (s.square > 2**2) > 0
+    assert (pull * s.transform(w).abs())[..., short].max() > 1e-3
+    assert torch.allclose(found[:, short], wanted[:, short], rtol=1e-8, atol=1e-12)
+
+
+def test_far_starts_and_no_force_stay_finite_in_single_precision():
+    one = batch(2, 24, 0.05)
+    operator = FlowOseen()
+    with torch.no_grad():
+        operator.log_power.fill_(1.2)
+        for force in (one.x.force, torch.zeros_like(one.x.force)):
+            c = operator.encode(replace(one.x, force=force))
+            for size in (1.0, 1e5):
+                assert operator(size * torch.randn(2, 1, 24, 24), c).isfinite().all()
 
 
 def turned(field):
