@@ -130,6 +130,7 @@ def test_check_names_the_fault(name, parts, sentence):
 def test_run_names_the_fault(name, parts, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = failures(spec(**parts), skip=PARTS)
+    assert name in found, found
     assert re.search(sentence, found[name]), found
     # What cannot be loaded cannot predict, either.
     assert set(found) <= {name, "predict"}
